@@ -1,0 +1,1 @@
+"""From a model to a service on a Raspberry Pi."""

@@ -1,0 +1,1 @@
+"""What runs on the laptop: corpora, training, compression, figures."""

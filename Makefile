@@ -1,0 +1,106 @@
+# kws-pi: train, compress, export and deploy a keyword spotter.
+
+KEYWORD ?= sheila
+DATA ?=
+SPEECH ?=
+NOISE ?=
+SYNTH ?=
+TEACHER ?=
+PI ?=
+MODEL ?=
+CONFIG ?=
+
+BUILD = build/$(KEYWORD)
+PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL = help
+.PHONY: help setup compress train export report data corpus demo test lint deb deploy logs clean lock
+
+help: ## print this list
+	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
+	@echo
+	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@echo
+	@echo "Variables:"
+	@echo "  KEYWORD=$(KEYWORD)    any word of the corpus"
+	@echo "  DATA=DIR          recordings in the layout of Speech Commands; without it the embedded corpus"
+	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
+	@echo "  NOISE=DIR         further noise and music"
+	@echo "  SYNTH=1           add synthetic voices that say the keyword and near-words"
+	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
+	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to"
+	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show or deploy"
+	@echo "  CONFIG=FILE       settings that replace the Pi's /etc/kws-pi/config.toml"
+
+setup: ## make .venv with every locked package, the build of torch for the CPU
+	@train_host/setup.sh $(if $(SYNTH),voices)
+
+compress: train export report ## train, compress, export, verify and print the result table
+
+train: setup ## train base, teacher and student for KEYWORD
+ifneq ($(SYNTH),)
+	$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
+endif
+	$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --output "$(BUILD)" \
+	    $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
+	    $(if $(NOISE),--noise "$(NOISE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
+	    $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
+
+export: setup ## write ONNX, TorchScript and the manifest of the trained student
+	$(PYTHON) -m export --build "$(BUILD)"
+
+report: setup ## measure teacher and student and print the result table
+	$(PYTHON) -m train_host.report --build "$(BUILD)"
+
+data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
+	$(PYTHON) -m train_host.download data/speech_commands
+
+corpus: ## rebuild the embedded corpus of synthetic voices
+	@train_host/setup.sh voices
+	$(PYTHON) -m train_host.embedded
+
+demo: setup ## play running speech through the detector and show the timeline
+	$(PYTHON) -m device.demo $(if $(MODEL),--model "$(MODEL)")
+
+test: setup ## run every test; those of the device also on Python 3.13
+	@tests/run.sh
+
+lint: setup ## check the style and the types: ruff, mypy, shellcheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/kws-pi deploy/debian/p*; \
+	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
+
+deb: setup ## build the Debian package for the Pi (arm64) in build/
+	$(PYTHON) -m deploy.build_deb $(if $(MODEL),--model "$(MODEL)")
+
+deploy: setup ## install on the Pi named by PI= and start the service
+	$(PYTHON) -m deploy.deploy $(if $(PI),--pi "$(PI)") $(if $(MODEL),--model "$(MODEL)") \
+	    $(if $(CONFIG),--config "$(CONFIG)")
+
+logs: ## follow the service's journal on the Pi named by PI=
+	@test -n "$(PI)" || { echo "say which Raspberry Pi: make logs PI=pi@raspberrypi.local" >&2; exit 2; }
+	ssh "$(PI)" journalctl --unit kws-pi --lines 50 --follow
+
+clean: ## remove what the other targets built, but not .venv and data/
+	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+# Everything but torch and torchaudio is pinned with hashes for Python 3.11 to 3.13 on x86-64
+# and aarch64; one set of versions serves all groups.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile -q pyproject.toml $(if $(UPGRADE),--upgrade) \
+    --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+    --no-emit-package torch --no-emit-package torchaudio
+UNIVERSAL = $(COMPILE) --universal --fork-strategy fewest
+
+lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPGRADE=1: newest)
+	python3 -m venv build/lock
+	build/lock/bin/pip install -q "$$(sed -n 's/^lock = \["\(.*\)"\]/\1/p' pyproject.toml)"
+	$(UNIVERSAL) --group build --group host --group test --group lint -o requirements/host.txt
+	$(UNIVERSAL) --group build -c requirements/host.txt -o requirements/build.txt
+	$(UNIVERSAL) --group build --group device --group test -c requirements/host.txt -o requirements/device.txt
+	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
+	$(subst 3.11,3.13,$(COMPILE)) --group bundle -c requirements/host.txt \
+	    --python-platform aarch64-manylinux_2_28 --no-emit-package numpy --no-emit-package protobuf \
+	    -o requirements/bundle.txt

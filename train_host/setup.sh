@@ -70,14 +70,13 @@ apt_install() {
 # The device runs Debian 13's Python; the host is tested on 3.11 first.
 if [ "$group" = device ]; then minors="13"; else minors="11 12 13"; fi
 
+# Prints the path of the first Python that will do; pyenv's count although it hides them.
 find_python() {
 	local minor name
 	for minor in $minors; do
-		for name in "python3.$minor" python3; do
-			if "$name" -c "import sys; raise SystemExit(sys.version_info[:2] != (3, $minor))" 2>/dev/null; then
-				command -v "$name"
-				return
-			fi
+		for name in "python3.$minor" python3 "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor."*/bin/python; do
+			"$name" -c "import sys; print(sys.executable) if sys.version_info[:2] == (3, $minor) else exit(1)" \
+				2>/dev/null && return
 		done
 	done
 	return 1
@@ -120,7 +119,7 @@ once() {
 
 install_locked() {
 	say "installing $1"
-	pip install -q --require-hashes --no-deps --no-build-isolation -r "$1" ||
+	pip install -qq --require-hashes --no-deps --no-build-isolation -r "$1" ||
 		stop "the packages of $1 could not be installed; check the network and run this again"
 }
 
@@ -132,15 +131,15 @@ install_torch() {
 	audio=$(sed -n 's/^torchaudio==//p' requirements/torch.txt)
 	if [ "$(uname -m)" = x86_64 ]; then
 		say "installing torch $torch, the build for the CPU (the plain one brings gigabytes of CUDA)"
-		pip install -q --no-deps "torch==$torch+cpu" 2>/dev/null ||
-			pip --retries 2 --timeout 20 install -q --no-deps \
+		pip install -qq --no-deps "torch==$torch+cpu" 2>/dev/null ||
+			pip --retries 2 --timeout 20 install -qq --no-deps \
 				--index-url https://download.pytorch.org/whl/cpu "torch==$torch+cpu" ||
 			stop "the CPU build of torch $torch can be had neither from pip's own sources nor from download.pytorch.org; check the network and run this again"
 	else
 		say "installing torch $torch (for $(uname -m) the plain build is the one for the CPU)"
-		pip install -q --no-deps "torch==$torch" || stop "torch $torch could not be installed"
+		pip install -qq --no-deps "torch==$torch" || stop "torch $torch could not be installed"
 	fi
-	pip install -q --no-deps "torchaudio==$audio" || stop "torchaudio $audio could not be installed"
+	pip install -qq --no-deps "torchaudio==$audio" || stop "torchaudio $audio could not be installed"
 	trim_torchaudio
 }
 
@@ -175,7 +174,7 @@ install_device() {
 	once device requirements/device.txt -- install_locked requirements/device.txt
 }
 
-install_project() { pip install -q --no-deps --no-build-isolation -e .; }
+install_project() { pip install -qq --no-deps --no-build-isolation -e .; }
 
 make_venv
 once build requirements/build.txt -- install_locked requirements/build.txt

@@ -33,6 +33,10 @@ class MicrophoneBusy(MicrophoneError):
     """Another program holds the sound device (it may be released later)."""
 
 
+class MicrophoneStalled(MicrophoneError):
+    """The sound device is open but delivers nothing."""
+
+
 class CorpusError(KwsPiError):
     """The recordings to train on are missing or not in the expected layout."""
 

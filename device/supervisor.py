@@ -1,0 +1,200 @@
+"""`kws-pi run`: the daemon that keeps the spotter listening.
+
+It opens the microphone, waits and tries again while there is none, runs the
+loop, starts anew after a gap, and tells systemd that it is alive only while
+that is true: when audio advanced, or while it waits for a microphone and the
+time of the next attempt has not been missed.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from device.errors import (
+    MicrophoneAbsent,
+    MicrophoneBusy,
+    MicrophoneError,
+    MicrophoneStalled,
+)
+from device.indicator import Indicator, open_indicator
+from device.microphone import Microphone, alsa
+from device.model import default_manifest, load_model
+from device.notify import ERROR, WARNING, Journal, Notifier
+from device.ring import Block
+from device.settings import read_settings
+from device.spotter import Spotter
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 10.0
+SLICE_S = 0.2
+"""Nothing waits longer than this at a time, so signals and the LED are served promptly."""
+GRACE_S = 1.0
+"""An attempt to open the microphone may come so much later than planned."""
+
+
+class Source(Protocol):
+    """An open microphone, as the supervisor sees it."""
+
+    name: str
+    rate: int
+
+    def read(self, timeout: float) -> Block | None: ...
+
+    def close(self) -> bool: ...
+
+
+class Supervisor:
+    """The daemon's states: waiting for a microphone, and listening."""
+
+    def __init__(
+        self,
+        spotter: Spotter,
+        open_microphone: Callable[[], Source],
+        indicator: Indicator,
+        notifier: Notifier,
+        journal: Journal,
+    ) -> None:
+        self._spotter = spotter
+        self._open_microphone = open_microphone
+        self._indicator = indicator
+        self._notifier = notifier
+        self._journal = journal
+        self._stopping = False
+        self._wait_s = FIRST_WAIT_S
+        self._complaint = ""
+
+    def stop(self, signal_number: int = 0, frame: FrameType | None = None) -> None:
+        """Ends `run` soon; may be called from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Listens until stopped."""
+        self._notifier.ready()
+        while not self._stopping:
+            try:
+                microphone = self._open_microphone()
+            except MicrophoneError as error:
+                self._complain(error)
+                self._wait()
+                continue
+            self._listen(microphone)
+        self._notifier.stopping()
+
+    def _listen(self, microphone: Source) -> None:
+        """The listening state, until stopped or the stream has ended."""
+        self._journal.record(f"listening to {microphone.name} at {microphone.rate} Hz")
+        self._spotter.gap()
+        try:
+            while not self._stopping:
+                block = microphone.read(SLICE_S)
+                self._indicator.tick(time.monotonic())
+                if block is not None:
+                    self._hear(block)
+        except MicrophoneStalled as error:
+            self._complain(error)
+            self._notifier.status("microphone is silent, opening it again")
+            self._close_stalled(microphone)
+            # No sign of life in this wait: what is open and silent is not well.
+            self._pause(time.monotonic() + FIRST_WAIT_S, lambda now: None)
+        except (MicrophoneError, EOFError) as error:
+            self._complain(error)
+            microphone.close()
+            self._wait()
+        else:
+            microphone.close()
+
+    def _hear(self, block: Block) -> None:
+        if block.after_gap:
+            self._journal.record("samples were lost; starting anew", WARNING)
+            self._spotter.gap()
+        for hit in self._spotter.push(block.samples, block.taken_at):
+            self._indicator.light(time.monotonic())
+            self._journal.detection(hit.keyword, hit.probability, hit.latency_ms)
+        self._wait_s = FIRST_WAIT_S
+        self._complaint = ""
+        self._notifier.status("listening")
+        self._notifier.alive(time.monotonic())
+
+    def _close_stalled(self, microphone: Source) -> None:
+        """Closes it; if its thread is stuck in the driver, only systemd's watchdog helps."""
+        if not microphone.close():
+            self._journal.record(
+                f"the driver of {microphone.name} does not return; restart kws-pi, as systemd's watchdog does",
+                ERROR,
+            )
+            self._notifier.status("microphone driver is stuck")
+            while not self._stopping and not microphone.close():
+                self._indicator.tick(time.monotonic())
+
+    def _wait(self) -> None:
+        """The waiting state, until the next attempt is due; each wait is longer, up to a limit."""
+        self._notifier.status("waiting for microphone")
+        retry_at = time.monotonic() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+
+        def alive(now: float) -> None:
+            if now <= retry_at + GRACE_S:
+                self._notifier.alive(now)
+
+        self._pause(retry_at, alive)
+
+    def _pause(self, until: float, each: Callable[[float], None]) -> None:
+        while not self._stopping:
+            now = time.monotonic()
+            self._indicator.tick(now)
+            each(now)
+            if now >= until:
+                return
+            time.sleep(min(SLICE_S, until - now))
+
+    def _complain(self, error: Exception) -> None:
+        """Says the same only once until audio has advanced again."""
+        text = str(error) or "the stream has ended"
+        if text != self._complaint:
+            self._complaint = text
+            known = isinstance(error, (MicrophoneAbsent, MicrophoneBusy))
+            self._journal.record(text, WARNING if known else ERROR)
+
+
+def run_daemon(config: Path | None, manifest: Path | None) -> None:
+    """Runs the daemon until SIGTERM or SIGINT.
+
+    Raises SettingsError, ManifestError or SetupError before it starts.
+    """
+    settings = read_settings(config)
+    path = manifest or (Path(settings.model) if settings.model else default_manifest())
+    model = load_model(path)
+    alsa()  # a missing package will not turn up by waiting
+    spotter = Spotter(model, settings.detection.threshold or None)
+    journal = Journal()
+    journal.record(
+        f"loaded {path} for {spotter.keyword!r}, threshold {spotter.detection.threshold:.3f}"
+    )
+
+    def open_microphone() -> Microphone:
+        return Microphone(
+            settings.microphone.device,
+            spotter.sample_rate,
+            spotter.step_samples,
+            settings.microphone.deadline_s,
+        )
+
+    indicator = open_indicator(
+        settings.indicator.backend,
+        settings.indicator.pin,
+        settings.indicator.on_s,
+        lambda text: journal.record(text, WARNING),
+    )
+    supervisor = Supervisor(spotter, open_microphone, indicator, Notifier(), journal)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
+    try:
+        supervisor.run()
+    finally:
+        indicator.close()
+    journal.record("stopped")

@@ -1,0 +1,76 @@
+"""Chooses the detector's numbers on validation recordings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device.detector import Detector
+from device.manifest import Detection
+from train_host.evaluate import stream_probabilities, stream_traces
+from train_host.features import FeatureStore
+from train_host.network import Network
+
+SMOOTHING_STEPS = 2
+REFRACTORY_S = 1.0
+REARM = 0.5
+"""The detector is armed again below this share of the threshold."""
+FALSE_ACCEPTS_PER_HOUR = 1.0
+"""The rate that the threshold is chosen for, on validation negatives."""
+THRESHOLDS = np.round(np.r_[np.arange(0.30, 0.90, 0.05), np.arange(0.90, 0.995, 0.01)], 3)
+
+
+def detection_for(network: Network, threshold: float) -> Detection:
+    kernel, stride = network.shape.kernel[1], network.shape.stride[1]
+    return Detection(
+        threshold=threshold,
+        smoothing_steps=SMOOTHING_STEPS,
+        rearm=round(REARM * threshold, 4),
+        refractory_s=REFRACTORY_S,
+        # Until the convolution's window holds nothing but the stream's own frames;
+        # attention slots that are still empty weigh nothing.
+        mute_steps=-(-kernel // stride),
+    )
+
+
+def count_detections(
+    probabilities: npt.NDArray[np.float32], detection: Detection, step_s: float
+) -> int:
+    """How often the detector fires on a stream of step probabilities."""
+    detector = Detector(detection, step_s)
+    return sum(detector.step(float(p)) is not None for p in probabilities)
+
+
+def calibrate(
+    network: Network,
+    clips: FeatureStore,
+    is_keyword: npt.NDArray[np.bool_],
+    speech: FeatureStore | None,
+) -> tuple[Detection, dict[str, Any]]:
+    """The lowest threshold that keeps to one false accept an hour on validation.
+
+    The negatives are the validation speech where there is any, else the other
+    words' clips played one after the other. Returns the numbers and what they
+    gave there.
+    """
+    step_s = network.shape.stride[1] * network.front_end.hop / network.front_end.sample_rate
+    negatives = speech if speech is not None else clips.select(np.flatnonzero(~is_keyword))
+    stream = stream_probabilities(network, negatives)
+    hours = len(stream) * step_s / 3600
+    traces = stream_traces(network, clips.select(np.flatnonzero(is_keyword)))
+    detection, false = detection_for(network, float(THRESHOLDS[-1])), 0
+    for threshold in THRESHOLDS:
+        detection = detection_for(network, float(threshold))
+        false = count_detections(stream, detection, step_s)
+        if false <= FALSE_ACCEPTS_PER_HOUR * hours:
+            break
+    missed = sum(count_detections(trace, detection, step_s) == 0 for trace in traces)
+    return detection, {
+        "negatives": "running speech" if speech is not None else "clips of other words",
+        "hours": round(hours, 3),
+        "false_accepts": false,
+        "keywords": len(traces),
+        "missed": missed,
+    }

@@ -1,0 +1,69 @@
+"""Scores of clips and streams by the float networks, for validation while training."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from train_host.features import FeatureStore
+from train_host.network import Network
+
+TAIL_FRAMES = 50
+"""Quiet noise after each clip, as `kws-pi score` appends it: 0.5 s."""
+QUIET_LOG_MEL = float(np.log(1e-7 * 300))
+"""Roughly the log-mel of white noise at -70 dBFS."""
+
+
+@torch.no_grad()
+def stream_traces(network: Network, store: FeatureStore) -> list[npt.NDArray[np.float32]]:
+    """The probability of every step of each clip, each from the start of a stream."""
+    traces: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(store)
+    order = np.argsort(np.diff(store.bounds))
+    step = network.shape.stride[1]
+    for rows in np.array_split(order, max(1, len(order) // 256)):
+        steps = [-(-(len(store[i]) + TAIL_FRAMES) // step) for i in rows]
+        mel = np.full(
+            (len(rows), max(steps, default=0) * step, store.frames.shape[1]),
+            QUIET_LOG_MEL,
+            np.float32,
+        )
+        for row, i in enumerate(rows):
+            mel[row, : len(store[i])] = store[i]
+        logits, _ = network.stream(torch.from_numpy(mel), network.initial_state(len(rows)))
+        probabilities = torch.softmax(logits, 2)[..., 1].numpy()
+        for row, i in enumerate(rows):
+            traces[i] = probabilities[row, : steps[row]]
+    return traces
+
+
+def stream_scores(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
+    """The highest probability of each clip, streamed from the start of a stream."""
+    return np.array([trace.max() for trace in stream_traces(network, store)], np.float32)
+
+
+@torch.no_grad()
+def stream_probabilities(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
+    """The probability of every step of all of a store's recordings, played as one stream."""
+    step = network.shape.stride[1]
+    state, found = network.initial_state(), []
+    block = 4096 * step
+    for start in range(0, len(store.frames) - step + 1, block):
+        frames = store.frames[start : start + block].astype(np.float32)
+        frames = frames[: len(frames) // step * step]
+        logits, state = network.stream(torch.from_numpy(frames)[None], state)
+        found.append(torch.softmax(logits, 2)[0, :, 1].numpy())
+    return np.concatenate(found)
+
+
+@torch.no_grad()
+def clip_scores(network: Network, store: FeatureStore, frames: int = 100) -> npt.NDArray[np.float32]:
+    """The probability of each clip, cut or padded to one second, as the origin scores it."""
+    scores = np.zeros(len(store), np.float32)
+    for rows in np.array_split(np.arange(len(store)), max(1, len(store) // 256)):
+        mel = np.full((len(rows), frames, store.frames.shape[1]), QUIET_LOG_MEL, np.float32)
+        for row, i in enumerate(rows):
+            clip = store[i][:frames]
+            mel[row, : len(clip)] = clip
+        scores[rows] = torch.softmax(network.clip(torch.from_numpy(mel)), 1)[:, 1].numpy()
+    return scores

@@ -1,0 +1,86 @@
+"""The training loop, one for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from train_host.scenes import Batch, Composer
+
+SAVE_EVERY = 500
+"""Steps between checkpoints."""
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    objective: Callable[[Batch], Tensor],
+    composer: Composer,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    partial: Path,
+    average: float = 0.998,
+) -> list[tuple[int, float]]:
+    """Trains `model` in place and returns its curve of (step, mean loss).
+
+    AdamW under a one-cycle schedule; at the end the weights are replaced by
+    their exponential moving average. Every 500 steps all there is goes into
+    the checkpoint `partial`, from which a run that broke off carries on; it is
+    deleted at the end.
+    """
+    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule, "average": averaged}
+    curve: list[tuple[int, float]] = []
+    start = 0
+    if partial.exists():
+        saved = torch.load(partial, weights_only=True)
+        for key, part in parts.items():
+            part.load_state_dict(saved[key])
+        start, curve = saved["step"], [tuple(point) for point in saved["curve"]]
+        composer.rng.bit_generator.state = saved["rng"]
+    model.train()
+    with Progress(
+        TextColumn("{task.description:>24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeRemainingColumn(),
+    ) as progress:
+        task = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
+        recent: list[float] = []
+        for step in range(start + 1, steps + 1):
+            loss = objective(composer.batch(batch))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            averaged.update_parameters(model)
+            recent.append(loss.item())
+            if step % 50 == 0 or step == steps:
+                curve.append((step, sum(recent) / len(recent)))
+                recent.clear()
+                progress.update(task, completed=step, loss=curve[-1][1])
+            if step % SAVE_EVERY == 0 and step < steps:
+                saved = {key: part.state_dict() for key, part in parts.items()}
+                rng = composer.rng.bit_generator.state
+                torch.save({**saved, "step": step, "curve": curve, "rng": rng}, partial)
+    model.load_state_dict(averaged.module.state_dict())
+    model.eval()
+    partial.unlink(missing_ok=True)
+    return curve

@@ -1,0 +1,88 @@
+"""Multiply-accumulates (MACs) of a network, counted on its float form.
+
+The rules are those of the `thop` counter, with which the origin's 432,672 for
+the hidden-32 base were counted, so that ratios compare: convolutions and
+linear layers by their products; a GRU by its products, its bias additions and
+the elementwise products of its gates; softmax, tanh and the weighted sum of
+the attention are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from device.manifest import FrontEnd
+from train_host.network import Network
+
+CLIP_FRAMES = 101
+"""Frames of one second as the origin cuts it (centred frames)."""
+
+
+def count_macs(network: Network, frames: int = CLIP_FRAMES) -> int:
+    """MACs of one clip of `frames` log-mel frames through `network.clip`."""
+    total = 0
+
+    def add(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)):
+            total += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            total += output.numel() * module.in_features
+        elif isinstance(module, nn.GRU):
+            steps = output[0].shape[1]
+            total += steps * sum(
+                _gru_cell_macs(
+                    module.input_size if layer == 0 else module.hidden_size, module.hidden_size
+                )
+                for layer in range(module.num_layers)
+            )
+
+    hooks = [module.register_forward_hook(add) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            network.clip(torch.zeros(1, frames, network.front_end.mel_bands))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def count_stream_macs(network: Network) -> float:
+    """MACs for one second of stream: 12.5 steps, the attention's one new energy each."""
+    step = network.shape.stride[1]
+    return (count_macs(network, network.shape.kernel[1]) * network.front_end.sample_rate) / (
+        step * network.front_end.hop
+    )
+
+
+def front_end_macs(front_end: FrontEnd, frames: int = CLIP_FRAMES) -> int:
+    """Real multiplications of the log-mel front end for a clip.
+
+    Windowing, a real FFT taken as n/2 log2(n) complex products of four real
+    ones over half the points, the power, and the non-zero mel weights.
+    """
+    from train_host.frontend import mel_filterbank
+
+    points = front_end.window
+    fft = round(4 * (points / 4) * torch.log2(torch.tensor(float(points))).item())
+    power = 2 * (points // 2 + 1)
+    mel = int((mel_filterbank(front_end) != 0).sum())
+    return frames * (points + fft + power + mel)
+
+
+def _gru_cell_macs(inputs: int, hidden: int) -> int:
+    products = (inputs + hidden) * hidden
+    gate = products + hidden + 2 * hidden  # the sum of both halves, two biases
+    return 3 * gate + hidden + 3 * hidden  # r * n, then (1 - z) * n + z * h
+
+
+def parameters(network: Network) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def weight_payload(tensors: list[Tensor]) -> int:
+    """Bytes of the tensors themselves."""
+    return sum(t.numel() * t.element_size() for t in tensors)

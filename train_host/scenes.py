@@ -1,0 +1,242 @@
+"""Scenes: what a microphone may hear in a few seconds, composed of stored features.
+
+Every batch is made afresh in the mel domain. Sounds are added as powers (the
+cross term of two independent sounds is zero on average); gain and the
+colouration of a microphone are offsets of the logarithm. Four kinds of scene:
+
+* clip: one clip from the very start of a stream, then quiet noise, as
+  `kws-pi score` plays a file;
+* sequence: several clips in a row, with pauses;
+* speech: running speech, with the keyword spliced in or without it;
+* noise: noise or near silence alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from train_host.features import FeatureStore
+from train_host.network import Network
+
+Array = npt.NDArray[np.float32]
+
+SCENE_STEPS = 36
+"""Length of a scene: 2.88 s."""
+TEACHER_FRAMES = 100
+"""What the teacher is shown of a scene: the second around the focus."""
+LATE_FRAMES = 24
+"""The keyword may be reported until this long after its end (0.24 s) ..."""
+FADE_STEPS = 14
+"""... and the probability may stay high for so many steps more."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B scenes of K steps."""
+
+    mel: Tensor
+    """(B, frames, bands), log-mel."""
+    positive: Tensor
+    """(B,) bool: the focus is the keyword."""
+    focus: Tensor
+    """(B, K) bool: the steps at which the focus (keyword or other word) may be reported."""
+    quiet: Tensor
+    """(B, K) bool: the steps at which nothing may be reported."""
+    window: Tensor
+    """(B, 100, bands): the second around the focus, for a network that judges clips."""
+    has_focus: Tensor
+    """(B,) bool: false for scenes of noise or running speech alone."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What scenes are made of. Stores of one split."""
+
+    keyword: FeatureStore
+    others: Sequence[FeatureStore]
+    """Other words; each store gets the same share of the scenes."""
+    speech: FeatureStore | None
+    """Running speech, long recordings."""
+    noise: FeatureStore | None
+    """Noise, long recordings."""
+
+
+class Composer:
+    """Makes batches of scenes; one seed, one sequence of batches."""
+
+    def __init__(
+        self, material: Material, frames_per_step: int, bands: int, floor: float, seed: int
+    ) -> None:
+        self.material = material
+        self.step = frames_per_step
+        self.bands = bands
+        self.floor = np.float32(floor)
+        self.rng = np.random.default_rng(seed)
+
+    def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
+        """A batch of `size` scenes, `keyword_share` of them with the keyword."""
+        frames = SCENE_STEPS * self.step
+        power = np.zeros((size, frames, self.bands), np.float32)
+        positive = np.zeros(size, bool)
+        spans = np.full((size, 2), -1)
+        for row in range(size):
+            is_keyword = row < size * keyword_share
+            positive[row] = is_keyword
+            track, span = self._foreground(is_keyword, frames)
+            power[row] = self._background(track, frames)
+            if span:
+                spans[row] = span
+        log_mel = np.log(np.maximum(power, self.floor))
+        mask = self._masks(positive, spans)
+        window = np.stack([_window(log_mel[row], spans[row]) for row in range(size)])
+        return Batch(
+            torch.from_numpy(log_mel),
+            torch.from_numpy(positive),
+            torch.from_numpy(mask[0]),
+            torch.from_numpy(mask[1]),
+            torch.from_numpy(window),
+            torch.from_numpy(spans[:, 0] >= 0),
+        )
+
+    def _foreground(self, keyword: bool, frames: int) -> tuple[Array, tuple[int, int] | None]:
+        """Power of the speech, (frames, bands), and the focus's first and last frame."""
+        rng, track = self.rng, np.zeros((frames, self.bands), np.float32)
+        speech = self.material.speech
+        kind = rng.random()
+        if kind < 0.4:
+            clip, (begin, end) = self._clip(keyword)
+            at = 0 if rng.random() < 0.5 else int(rng.integers(0, 60))
+            length = min(len(clip), frames - at)
+            track[at : at + length] = clip[:length]
+            return self._colour(track), (at + begin, min(at + end, frames))
+        if kind < 0.65 or speech is None:
+            if not keyword and kind > 0.62:
+                return track, None
+            return self._sequence(keyword, track)
+        if not keyword and kind > 0.95:
+            return track, None
+        track[:] = _power(_crop(rng, speech, frames)) * _gain(rng, -12, 12)
+        if not keyword and rng.random() < 0.75:
+            return self._colour(track), None
+        clip, (begin, end) = self._clip(keyword)
+        begin, end = max(0, begin - 3), min(len(clip), end + 3)
+        word = clip[begin:end][:frames]
+        at = int(rng.integers(0, frames - len(word) + 1))
+        # As loud as the speech around it, give or take.
+        loudness = (track.mean() + 1e-12) / (word.mean() + 1e-12)
+        track[at : at + len(word)] = word * loudness * _gain(rng, -6, 9)
+        return self._colour(track), (at, at + len(word))
+
+    def _sequence(self, keyword: bool, track: Array) -> tuple[Array, tuple[int, int] | None]:
+        """Clips in a row; one of them, the focus, is the keyword or a word of its own."""
+        rng, frames = self.rng, len(track)
+        before = int(rng.integers(0, 3))
+        at, index, focus = int(rng.integers(0, 30)), 0, None
+        while at < frames - 20:
+            is_focus = index == before
+            clip, (begin, end) = self._clip(keyword and is_focus)
+            begin, end = max(0, begin - 3), min(len(clip), end + 3)
+            if is_focus and at + end - begin > frames:
+                at = frames - (end - begin)
+                if at < 0:
+                    at, end = 0, begin + frames
+            length = min(end - begin, frames - at)
+            track[at : at + length] = clip[begin : begin + length] * _gain(rng, -5, 5)
+            if is_focus:
+                focus = (at, at + length)
+            at += length + int(rng.integers(0, 40))
+            index += 1
+            if is_focus and at > frames - 60:
+                break
+        if focus is None:  # the clips before it were too long: start again with it
+            track[:] = 0
+            clip, (begin, end) = self._clip(keyword)
+            length = min(end - begin, frames)
+            track[:length] = clip[begin : begin + length]
+            focus = (0, length)
+        return self._colour(track), focus
+
+    def _clip(self, keyword: bool) -> tuple[Array, tuple[int, int]]:
+        rng = self.rng
+        if keyword:
+            store = self.material.keyword
+        else:
+            store = self.material.others[int(rng.integers(len(self.material.others)))]
+        index = int(rng.integers(len(store)))
+        begin, end = store.active[index]
+        return _power(store[index]), (int(begin), int(end))
+
+    def _colour(self, track: Array) -> Array:
+        """Gain, and a random smooth filter, as another microphone would have."""
+        rng = self.rng
+        knots = rng.normal(0, 4 if rng.random() < 0.5 else 1.5, 6)
+        tilt = np.interp(np.linspace(0, 5, self.bands), np.arange(6), knots)
+        level = rng.uniform(-25, 10)
+        return track * (10 ** ((tilt + level) / 10)).astype(np.float32)
+
+    def _background(self, track: Array, frames: int) -> Array:
+        """Adds noise at a random ratio to the speech, or nearly none."""
+        rng, noise = self.rng, self.material.noise
+        hiss = 10 ** rng.uniform(-7.5, -4.5) * rng.exponential(1, track.shape)
+        power = track + hiss.astype(np.float32) * _SPECTRUM_OF_HISS
+        if noise is not None and (rng.random() < 0.6 or not track.any()):
+            sound = _power(_crop(rng, noise, frames))
+            ratio = 10 ** (rng.uniform(-3, 30) / 10)
+            reference = track.mean() if track.any() else 10 ** rng.uniform(-3, 1.5)
+            power += sound * np.float32(reference / (sound.mean() + 1e-9) / ratio)
+        return power
+
+    def _masks(
+        self, positive: npt.NDArray[np.bool_], spans: npt.NDArray[np.int_]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        ends = (np.arange(SCENE_STEPS) + 1) * self.step
+        begin, end = spans[:, :1], spans[:, 1:]
+        known = begin >= 0
+        focus = known & (ends > (begin + end) / 2) & (ends <= end + LATE_FRAMES + self.step)
+        # A focus that ends with the scene is reported at its last step at the latest.
+        focus[:, -1] |= (known & (ends[-1] < end + LATE_FRAMES))[:, 0]
+        after = end + LATE_FRAMES + FADE_STEPS * self.step
+        quiet = ~positive[:, None] | (ends <= begin) | (ends > after)
+        return focus, quiet
+
+
+_SPECTRUM_OF_HISS = np.float32(100.0)
+"""White noise of power p has about 100 p in a mel band of 400 Hann-windowed points."""
+
+
+def _power(log_mel: npt.NDArray[np.floating]) -> Array:
+    return np.exp(log_mel.astype(np.float32))
+
+
+def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> np.float32:
+    return np.float32(10 ** (rng.uniform(low_db, high_db) / 10))
+
+
+def _crop(
+    rng: np.random.Generator, store: FeatureStore, frames: int
+) -> npt.NDArray[np.float16]:
+    """`frames` frames from anywhere in a store of long recordings, across their borders."""
+    start = int(rng.integers(0, max(1, len(store.frames) - frames)))
+    crop = store.frames[start : start + frames]
+    if len(crop) < frames:
+        crop = np.resize(crop, (frames, crop.shape[1]))
+    return crop
+
+
+def _window(log_mel: Array, span: npt.NDArray[np.int_]) -> Array:
+    middle = int(span.sum()) // 2
+    start = min(max(0, middle - TEACHER_FRAMES // 2), len(log_mel) - TEACHER_FRAMES)
+    return log_mel[start : start + TEACHER_FRAMES]
+
+
+def composer_for(material: Material, network: Network, seed: int) -> Composer:
+    front_end = network.front_end
+    return Composer(
+        material, network.shape.stride[1], front_end.mel_bands, front_end.floor, seed
+    )

@@ -12,7 +12,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -44,21 +44,27 @@ def score_file(model: Model, path: Path) -> NDArray[np.float32]:
 
     Raises AudioFileError.
     """
+    # A whole number of steps at a time, so that pieces are seldom joined.
+    chunk = 16 * model.manifest.step_samples
+    with AudioFile(path, model.manifest.front_end.sample_rate, chunk=chunk) as recording:
+        return score_samples(model, recording)
+
+
+def score_samples(model: Model, pieces: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The probabilities of a recording that comes in pieces, each float32 (any number,)."""
     model.reset()
-    return np.fromiter((model.step(step) for step in _steps(model, path)), np.float32)
+    return np.fromiter((model.step(step) for step in _steps(model, pieces)), np.float32)
 
 
-def _steps(model: Model, path: Path) -> Iterator[NDArray[np.float32]]:
+def _steps(model: Model, pieces: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """The recording and the noise after it, cut into whole steps."""
     rate, step = model.manifest.front_end.sample_rate, model.manifest.step_samples
     rest = np.empty(0, np.float32)
-    # A whole number of steps at a time, so that pieces are seldom joined.
-    with AudioFile(path, rate, chunk=16 * step) as recording:
-        for samples in recording:
-            rest = np.concatenate([rest, samples])
-            whole = len(rest) // step * step
-            yield from rest[:whole].reshape(-1, step)
-            rest = rest[whole:]
+    for samples in pieces:
+        rest = np.concatenate([rest, samples])
+        whole = len(rest) // step * step
+        yield from rest[:whole].reshape(-1, step)
+        rest = rest[whole:]
     tail = round(TAIL_S * rate)
     tail += -(len(rest) + tail) % step
     noise = np.random.default_rng(TAIL_SEED).standard_normal(tail) * TAIL_RMS

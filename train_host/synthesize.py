@@ -1,0 +1,282 @@
+"""Speaks a keyword, words like it and words unlike it, in every voice that is installed.
+
+usage: python -m train_host.synthesize --keyword sheila --output DIR [--clips N] [--seed S]
+
+Writes DIR/WORD/VOICE_nohash_N.wav (16 kHz, mono, 16 bit, one to one and a half
+seconds, the word anywhere within) and DIR/index.csv: N clips by training
+voices and N / 7 by validation voices, about half of them the keyword.
+Demonstration voices stay silent. What is said, by which voice and how follows
+from the seed; of the engines, only Piper adds noise that cannot be seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import soundfile  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from rich.progress import track
+
+from device.errors import KwsPiError, SetupError
+from train_host.tts import RATE, Engine, Manner, Role, Voice, change_rate
+from train_host.voices import installed
+from train_host.words import near_words, other_words, spellings
+
+VALIDATION_SHARE = 1 / 7
+KEYWORD_SHARE = 0.5
+NEAR_SHARE = 0.5
+"""Of the clips that are not the keyword."""
+
+# From one utterance of a slow engine several clips are made, played a little
+# slower or faster.
+TAKES = {"kokoro": 3, "piper": 2, "hibari": 2}
+
+LOUDNESS_DB = -23.0
+"""RMS of the speech in a clip, relative to full scale."""
+FRAME = 320
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One call of an engine."""
+
+    word: str
+    text: str
+    voice: Voice
+    manner: Manner
+    speeds: tuple[float, ...]
+    """One clip is made for each: the utterance played at this speed."""
+    number: int
+    """Number of its first clip."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of index.csv; `from` and `to` are added by `write_index`."""
+
+    file: str
+    word: str
+    engine: str
+    voice: str
+    licence: str
+    role: Role
+    span: tuple[int, int]
+
+
+def plan(
+    keyword: str, clips: int, role: Role, engines: Sequence[Engine], rng: np.random.Generator
+) -> list[Utterance]:
+    """What to say: about so many clips by the voices of a role."""
+    casts = {e: [v for v in e.voices() if v.role == role] for e in engines}
+    able = [e for e in engines if casts[e]]
+    if not able:
+        raise SetupError(
+            f"no installed engine has a voice for {role}; install another one: "
+            "apt install espeak-ng flite"
+        )
+    # An engine with few voices gets less, so that no single voice is half of a split.
+    share = np.array(
+        [e.weight * min(1.0, 0.25 + len(casts[e]) / 8) / TAKES.get(e.name, 1) for e in able]
+    )
+    near, other, spelt = near_words(keyword), other_words(keyword), spellings(keyword)
+    utterances: list[Utterance] = []
+    number = 0
+    while number < clips:
+        engine = able[rng.choice(len(able), p=share / share.sum())]
+        voice = casts[engine][rng.integers(len(casts[engine]))]
+        if rng.random() < KEYWORD_SHARE:
+            word, text = keyword, str(rng.choice(spelt))
+        else:
+            word = text = str(rng.choice(near if rng.random() < NEAR_SHARE else other))
+        speeds = tuple(_around_one(rng, 1.12) for _ in range(TAKES.get(engine.name, 1)))[1:]
+        utterances.append(
+            Utterance(
+                word=word,
+                text=text + str(rng.choice([".", ".", "!", "?", ","])),
+                voice=voice,
+                manner=Manner(
+                    tempo=float(np.exp(rng.uniform(np.log(0.6), np.log(1.2)))),
+                    pitch=_around_one(rng, 1.25),
+                    size=_around_one(rng, 1.16),
+                    liveliness=rng.uniform(0.7, 1.4),
+                    seed=int(rng.integers(2**31)),
+                ),
+                speeds=(1.0, *speeds),
+                number=number,
+            )
+        )
+        number += 1 + len(speeds)
+    return utterances
+
+
+def speech_span(samples: NDArray[np.float32], below_db: float = 30.0) -> tuple[int, int]:
+    """First and last sample of what lies within so many dB of the loudest 20 ms frame."""
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    level = 10 * np.log10(np.mean(np.square(frames), axis=1) + 1e-12)
+    loud = np.flatnonzero(level > level.max() - below_db)
+    return int(loud[0]) * FRAME, (int(loud[-1]) + 1) * FRAME
+
+
+def cut_out(samples: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The speech alone, at the standard loudness; None if that is not a word's length."""
+    if len(samples) < FRAME or float(np.abs(samples).max()) < 1e-3:
+        return None
+    start, stop = speech_span(samples, 45.0)
+    speech = samples[max(0, start - 160) : stop + 160].copy()
+    if not 0.12 * RATE < len(speech) < 3.0 * RATE:
+        return None
+    ramp = np.linspace(0, 1, 80, dtype=np.float32)
+    speech[:80] *= ramp
+    speech[-80:] *= ramp[::-1]
+    start, stop = speech_span(speech)
+    rms = float(np.sqrt(np.mean(np.square(speech[start:stop]))))
+    gain = min(10 ** (LOUDNESS_DB / 20) / rms, 0.95 / float(np.abs(speech).max()))
+    return speech * np.float32(gain)
+
+
+def place(
+    speech: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """A clip with the speech somewhere in it, and where the speech is."""
+    length = max(
+        int(rng.uniform(1.0, 1.5) * RATE), len(speech) + int(rng.uniform(0.05, 0.3) * RATE)
+    )
+    offset = int(rng.integers(length - len(speech) + 1))
+    clip = np.zeros(length, np.float32)
+    clip[offset : offset + len(speech)] = speech
+    start, stop = speech_span(speech)
+    return clip, (offset + start, offset + stop)
+
+
+def perform(
+    utterance: Utterance, engines: dict[str, Engine]
+) -> Iterator[tuple[int, NDArray[np.float32], tuple[int, int]]]:
+    """Speaks an utterance: number, clip and span of each clip; nothing when it is no good."""
+    rng = np.random.default_rng([utterance.manner.seed, utterance.number])
+    try:
+        whole = engines[utterance.voice.engine].speak(
+            utterance.voice, utterance.text, utterance.manner
+        )
+    except subprocess.CalledProcessError as error:
+        log.warning("%s failed on %r: %s", utterance.voice.name, utterance.text, error)
+        return
+    for take, speed in enumerate(utterance.speeds):
+        speech = cut_out(change_rate(whole, Fraction(1 / speed).limit_denominator(50)))
+        if speech is not None:
+            yield utterance.number + take, *place(speech, rng)
+
+
+def write_index(folder: Path, rows: Iterable[Row]) -> None:
+    """Writes index.csv, which `train_host.corpus.read_synthetic` reads."""
+    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(["file", "word", "engine", "voice", "licence", "role", "from", "to"])
+        for row in rows:
+            *columns, span = asdict(row).values()
+            out.writerow([*columns, *span])
+
+
+def synthesize(
+    keyword: str, folder: Path, clips: int, seed: int, processes: int = 2
+) -> dict[Role, int]:
+    """Writes the folder; the number of clips by role.
+
+    Raises SetupError when no engine is installed.
+    """
+    engines = installed()
+    rng = np.random.default_rng(seed)
+    utterances = plan(keyword, clips, "training", engines, rng)
+    utterances += plan(keyword, round(clips * VALIDATION_SHARE), "validation", engines, rng)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    # Each process has its own engines; spawned, since ONNX Runtime does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _start, (folder,)) as pool:
+        done = pool.imap(_write, utterances, chunksize=8)
+        for made in track(done, f"speaking {keyword!r} and others", len(utterances)):
+            rows += made
+    write_index(folder, rows)
+    lost = sum(len(u.speeds) for u in utterances) - len(rows)
+    if lost:
+        log.warning("%d clips came out silent or too long and were left out", lost)
+    return {role: sum(r.role == role for r in rows) for role in ("training", "validation")}
+
+
+_engines: dict[str, Engine] = {}
+_folder = Path()
+
+
+def _start(folder: Path) -> None:
+    global _folder
+    _engines.update((engine.name, engine) for engine in installed(say=lambda line: None))
+    _folder = folder
+
+
+def _write(utterance: Utterance) -> list[Row]:
+    rows = []
+    voice = utterance.voice
+    place_of = _folder / slug(utterance.word)
+    place_of.mkdir(exist_ok=True)
+    for number, clip, span in perform(utterance, _engines):
+        path = place_of / f"{voice.name}_nohash_{number}.wav"
+        soundfile.write(path, clip, RATE, subtype="PCM_16")
+        rows.append(
+            Row(
+                file=path.relative_to(_folder).as_posix(),
+                word=utterance.word,
+                engine=voice.engine,
+                voice=voice.name,
+                licence=voice.licence,
+                role=voice.role,
+                span=span,
+            )
+        )
+    return rows
+
+
+def slug(word: str) -> str:
+    """A word or phrase as the name of a folder: "she'll ask" -> "she-ll-ask"."""
+    return "-".join(word.lower().replace("'", "-").split())
+
+
+def _around_one(rng: np.random.Generator, most: float) -> float:
+    """Log-uniform between 1 / most and most."""
+    return float(np.exp(rng.uniform(-np.log(most), np.log(most))))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m train_host.synthesize", description="Speak a keyword in many voices."
+    )
+    parser.add_argument("--keyword", default="sheila")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--clips", type=int, default=10000, help="clips by training voices")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    if given.clips < 1 or given.processes < 1:
+        parser.error("--clips and --processes must be at least 1")
+    try:
+        count = synthesize(given.keyword, given.output, given.clips, given.seed, given.processes)
+    except KwsPiError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{given.output}: " + ", ".join(f"{n} {role} clips" for role, n in count.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -129,13 +129,13 @@ def speech_span(samples: NDArray[np.float32], below_db: float = 30.0) -> tuple[i
     return int(loud[0]) * FRAME, (int(loud[-1]) + 1) * FRAME
 
 
-def cut_out(samples: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The speech alone, at the standard loudness; None if that is not a word's length."""
+def cut_out(samples: NDArray[np.float32], longest_s: float = 3.0) -> NDArray[np.float32] | None:
+    """The speech alone, at the standard loudness; None if it is too short or too long."""
     if len(samples) < FRAME or float(np.abs(samples).max()) < 1e-3:
         return None
     start, stop = speech_span(samples, 45.0)
     speech = samples[max(0, start - 160) : stop + 160].copy()
-    if not 0.12 * RATE < len(speech) < 3.0 * RATE:
+    if not 0.12 * RATE < len(speech) < longest_s * RATE:
         return None
     ramp = np.linspace(0, 1, 80, dtype=np.float32)
     speech[:80] *= ramp

@@ -11,7 +11,6 @@ from train_host.tts_programs import EspeakNg, Festival, Flite
 
 DEMO = Path(__file__).parent.parent / "demo"
 NEAR = "she sheep shield celia leila sheena she'll ceiling delia stella julia feeling ophelia"
-)
 
 
 def rows() -> list[dict[str, str]]:

@@ -101,6 +101,4 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group build -c requirements/host.txt -o requirements/build.txt
 	$(UNIVERSAL) --group build --group device --group test -c requirements/host.txt -o requirements/device.txt
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
-	$(subst 3.11,3.13,$(COMPILE)) --group bundle -c requirements/host.txt \
-	    --python-platform aarch64-manylinux_2_28 --no-emit-package numpy --no-emit-package protobuf \
-	    -o requirements/bundle.txt
+	$(COMPILE) --no-deps --group bundle -c requirements/host.txt -o requirements/bundle.txt

@@ -1,0 +1,185 @@
+"""Builds the Debian package for the Raspberry Pi: `make deb`.
+
+    python -m deploy.build_deb [--model MODEL.json] [--output FOLDER]
+
+The same inputs give the same bytes: names are sorted, times are those of
+SOURCE_DATE_EPOCH or of the changelog, and the owner is root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from deploy.choose import choose_model
+from deploy.errors import DeployError
+from device import __version__
+from device.errors import KwsPiError
+from device.manifest import read_manifest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEBIAN = ROOT / "deploy" / "debian"
+SYSTEMD = ROOT / "systemd"
+
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+PYTHON = "3.13"
+
+UNUSED = ("backend", "datasets", "quantization", "tools", "transformers")
+"""Parts of ONNX Runtime that make models; they, and they alone, import further packages."""
+
+EXECUTABLE = ("usr/bin/kws-pi", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm")
+
+
+def fetch_runtime(cache: Path) -> Path:
+    """The wheel of ONNX Runtime for the device, downloaded once and held to its hash.
+
+    Raises DeployError when it can be had neither from `cache` nor from the registry.
+    """
+    lock = ROOT / "requirements" / "bundle.txt"
+    hashes = lock.read_text(encoding="utf-8")
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def cached() -> Path | None:
+        wheels = sorted(cache.glob("onnxruntime-*_aarch64.whl"))
+        return next(
+            (w for w in wheels if hashlib.sha256(w.read_bytes()).hexdigest() in hashes), None
+        )
+
+    wheel = cached()
+    if wheel is None:
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
+        command += ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
+        command += ["--implementation", "cp", "--python-version", PYTHON]
+        for platform in PLATFORMS:
+            command += ["--platform", platform]
+        command += ["--dest", str(cache), "--requirement", str(lock)]
+        subprocess.run(command, check=False)
+        wheel = cached()
+    if wheel is None:
+        raise DeployError(
+            "ONNX Runtime for the Raspberry Pi could not be downloaded; check the network and "
+            "run this again"
+        )
+    return wheel
+
+
+def lay_out(tree: Path, model: Path, runtime: Path) -> None:
+    """Fills `tree` with every file of the package, but for what DEBIAN/ holds.
+
+    Raises ManifestError when the model is not what its manifest says.
+    """
+    library = tree / "usr/lib/kws-pi"
+    for source in sorted((ROOT / "device").glob("*.py")):
+        _copy(source, library / "device" / source.name)
+    with zipfile.ZipFile(runtime) as wheel:
+        for name in wheel.namelist():
+            top, _, rest = name.partition("/")
+            if top == "onnxruntime" and rest.split("/")[0] not in UNUSED and name[-1] != "/":
+                wheel.extract(name, library / "vendor")
+    _copy(ROOT / "deploy" / "kws-pi", tree / "usr/bin/kws-pi")
+
+    network = read_manifest(model).file(model, "onnx")
+    models = tree / "usr/share/kws-pi/models"
+    _copy(model, models / model.name)
+    _copy(network, models / network.name)
+    (models / "default").write_text(model.name + "\n", encoding="utf-8")
+
+    _copy(ROOT / "device" / "config.toml", tree / "etc/kws-pi/config.toml")
+    _copy(SYSTEMD / "kws-pi.service", tree / "usr/lib/systemd/system/kws-pi.service")
+    _copy(SYSTEMD / "kws-pi.sysusers", tree / "usr/lib/sysusers.d/kws-pi.conf")
+    _copy(SYSTEMD / "60-kws-pi.rules", tree / "usr/lib/udev/rules.d/60-kws-pi.rules")
+
+    documents = tree / "usr/share/doc/kws-pi"
+    _copy(DEBIAN / "copyright", documents / "copyright")
+    changelog = gzip.compress((DEBIAN / "changelog").read_bytes(), mtime=0)
+    (documents / "changelog.gz").write_bytes(changelog)
+
+
+def add_control(tree: Path) -> None:
+    """Adds DEBIAN/: control, conffiles, checksums and the maintainer scripts."""
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in files)
+    control = tree / "DEBIAN"
+    control.mkdir()
+    text = (DEBIAN / "control").read_text(encoding="utf-8")
+    text = text.replace("@VERSION@", __version__).replace("@SIZE@", str(-(-size // 1024)))
+    (control / "control").write_text(text, encoding="utf-8")
+    (control / "conffiles").write_text("/etc/kws-pi/config.toml\n", encoding="utf-8")
+    sums = (
+        f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n"
+        for path in files
+        if path.relative_to(tree).parts[0] != "etc"
+    )
+    (control / "md5sums").write_text("".join(sums), encoding="utf-8")
+    for script in ("postinst", "prerm", "postrm"):
+        _copy(DEBIAN / script, control / script)
+
+
+def build(model: Path, output: Path, cache: Path) -> Path:
+    """Writes the package of a model into the folder `output` and returns its path.
+
+    Raises ManifestError for a model that cannot be used, and DeployError when
+    a tool or the network is missing.
+    """
+    if shutil.which("dpkg-deb") is None:
+        raise DeployError("dpkg-deb is missing; install it: apt-get install dpkg-dev")
+    output.mkdir(parents=True, exist_ok=True)
+    package = output / f"kws-pi_{__version__}_arm64.deb"
+    epoch = source_date()
+    with tempfile.TemporaryDirectory(prefix="kws-pi-deb-") as folder:
+        tree = Path(folder) / "tree"
+        lay_out(tree, model, fetch_runtime(cache))
+        add_control(tree)
+        for path in (tree, *tree.rglob("*")):
+            executable = path.is_dir() or str(path.relative_to(tree)) in EXECUTABLE
+            path.chmod(0o755 if executable else 0o644)
+            os.utime(path, (epoch, epoch))
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package)]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeployError(f"dpkg-deb failed: {' '.join(done.stderr.split())}")
+    return package
+
+
+def source_date() -> int:
+    """Seconds since 1970: SOURCE_DATE_EPOCH, else the date of the changelog's first entry."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given.isdigit():
+        return int(given)
+    for line in (DEBIAN / "changelog").read_text(encoding="utf-8").splitlines():
+        if line.startswith(" -- "):
+            return int(parsedate_to_datetime(line.split(">  ")[1]).timestamp())
+    raise DeployError("deploy/debian/changelog: its first entry has no date")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Builds the Debian package for the Pi.")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model's manifest")
+    parser.add_argument("--output", type=Path, default=ROOT / "build", metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    try:
+        model = choose_model(options.model, ROOT / "build", ROOT / "models")
+        print(build(model, options.output, ROOT / "build" / "bundle"))
+    except KwsPiError as error:
+        print(f"deb: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,7 +17,7 @@ import logging
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -75,8 +75,12 @@ class Row:
     span: tuple[int, int]
 
 
+Pick = Callable[[np.random.Generator], tuple[str, str]]
+"""Chooses a word, and how it is written for the engine."""
+
+
 def plan(
-    keyword: str, clips: int, role: Role, engines: Sequence[Engine], rng: np.random.Generator
+    pick: Pick, clips: int, role: Role, engines: Sequence[Engine], rng: np.random.Generator
 ) -> list[Utterance]:
     """What to say: about so many clips by the voices of a role."""
     casts = {e: [v for v in e.voices() if v.role == role] for e in engines}
@@ -90,16 +94,12 @@ def plan(
     share = np.array(
         [e.weight * min(1.0, 0.25 + len(casts[e]) / 8) / TAKES.get(e.name, 1) for e in able]
     )
-    near, other, spelt = near_words(keyword), other_words(keyword), spellings(keyword)
     utterances: list[Utterance] = []
     number = 0
     while number < clips:
         engine = able[rng.choice(len(able), p=share / share.sum())]
         voice = casts[engine][rng.integers(len(casts[engine]))]
-        if rng.random() < KEYWORD_SHARE:
-            word, text = keyword, str(rng.choice(spelt))
-        else:
-            word = text = str(rng.choice(near if rng.random() < NEAR_SHARE else other))
+        word, text = pick(rng)
         speeds = tuple(_around_one(rng, 1.12) for _ in range(TAKES.get(engine.name, 1)))[1:]
         utterances.append(
             Utterance(
@@ -119,6 +119,19 @@ def plan(
         )
         number += 1 + len(speeds)
     return utterances
+
+
+def keyword_and_others(keyword: str) -> Pick:
+    """Picks the keyword, a word like it, or another one."""
+    near, other, spelt = near_words(keyword), other_words(keyword), spellings(keyword)
+
+    def pick(rng: np.random.Generator) -> tuple[str, str]:
+        if rng.random() < KEYWORD_SHARE:
+            return keyword, str(rng.choice(spelt))
+        word = str(rng.choice(near if rng.random() < NEAR_SHARE else other))
+        return word, word
+
+    return pick
 
 
 def speech_span(samples: NDArray[np.float32], below_db: float = 30.0) -> tuple[int, int]:
@@ -197,21 +210,28 @@ def synthesize(
     """
     engines = installed()
     rng = np.random.default_rng(seed)
-    utterances = plan(keyword, clips, "training", engines, rng)
-    utterances += plan(keyword, round(clips * VALIDATION_SHARE), "validation", engines, rng)
+    pick = keyword_and_others(keyword)
+    utterances = plan(pick, clips, "training", engines, rng)
+    utterances += plan(pick, round(clips * VALIDATION_SHARE), "validation", engines, rng)
+    rows = speak_all(utterances, folder, processes)
+    write_index(folder, rows)
+    return {role: sum(r.role == role for r in rows) for role in ("training", "validation")}
+
+
+def speak_all(utterances: Sequence[Utterance], folder: Path, processes: int = 2) -> list[Row]:
+    """Writes a clip or several for each utterance, in so many processes."""
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     # Each process has its own engines; spawned, since ONNX Runtime does not survive a fork.
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _start, (folder,)) as pool:
         done = pool.imap(_write, utterances, chunksize=8)
-        for made in track(done, f"speaking {keyword!r} and others", len(utterances)):
+        for made in track(done, "speaking", len(utterances)):
             rows += made
-    write_index(folder, rows)
     lost = sum(len(u.speeds) for u in utterances) - len(rows)
     if lost:
         log.warning("%d clips came out silent or too long and were left out", lost)
-    return {role: sum(r.role == role for r in rows) for role in ("training", "validation")}
+    return rows
 
 
 _engines: dict[str, Engine] = {}

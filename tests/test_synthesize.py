@@ -1,0 +1,156 @@
+"""Speaking: roles, plans, cutting and placing; with the engines that are here."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device.errors import SetupError
+from train_host import voices
+from train_host.corpus import load, read_synthetic
+from train_host.synthesize import (
+    cut_out,
+    keyword_and_others,
+    main,
+    place,
+    plan,
+    slug,
+    speech_span,
+)
+from train_host.tts import RATE, ROLES, Engine, Manner, Role, Voice
+from train_host.tts_neural import Kokoro
+from train_host.words import near_words, other_words
+
+HERE = [kind() for kind in voices.ENGINES if kind().is_installed()]
+needs_engine = pytest.mark.skipif(not HERE, reason="no text-to-speech engine is installed")
+
+
+def word(seconds: float = 0.5, level: float = 0.1) -> np.ndarray:
+    quiet = np.zeros(RATE // 2, np.float32)
+    t = np.arange(int(seconds * RATE)) / RATE
+    tone = (level * np.sin(2 * np.pi * 300 * t)).astype(np.float32)
+    return np.concatenate([quiet, tone, quiet])
+
+
+class Humming(Engine):
+    """An engine with one voice of each role."""
+
+    name = "humming"
+    needs = "a throat"
+    weight = 1.0
+
+    def is_installed(self) -> bool:
+        return True
+
+    def voices(self) -> tuple[Voice, ...]:
+        return tuple(Voice(f"hum-{role}", self.name, role, "MIT", role) for role in ROLES)
+
+    def _say(self, voice: Voice, text: str, manner: Manner) -> tuple[np.ndarray, int]:
+        t = np.arange(int(RATE / manner.tempo)) / RATE
+        return np.sin(2 * np.pi * 200 * manner.pitch * t).astype(np.float32), RATE
+
+
+def test_size_moves_the_spectrum_and_keeps_the_duration() -> None:
+    engine = Humming()
+    for size in (0.9, 1.0, 1.15):
+        samples = engine.speak(engine.voices()[0], "m", Manner(size=size))
+        assert len(samples) == pytest.approx(RATE, rel=0.01)
+        loudest = np.argmax(np.abs(np.fft.rfft(samples))) * RATE / len(samples)
+        assert loudest == pytest.approx(200 / size, rel=0.02)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_plan_uses_voices_of_the_role_alone_and_follows_the_seed(role: Role) -> None:
+    pick = keyword_and_others("sheila")
+    made = [plan(pick, 300, role, [Humming()], np.random.default_rng(seed)) for seed in (5, 5, 6)]
+    assert made[0] == made[1] != made[2]
+    assert {u.voice.role for u in made[0]} == {role}
+    said = [u.word == "sheila" for u in made[0]]
+    assert 0.4 < np.mean(said) < 0.6
+
+
+def test_span_and_cut() -> None:
+    start, stop = speech_span(word(0.5))
+    assert (start, stop) == (RATE // 2, RATE)
+    speech = cut_out(word(0.5, level=0.01))
+    assert speech is not None
+    assert len(speech) == pytest.approx(0.5 * RATE, abs=800)
+    assert 20 * np.log10(np.std(speech)) == pytest.approx(-23, abs=0.5)
+    assert cut_out(word(0.05)) is None
+    assert cut_out(word(4)) is None
+    assert cut_out(np.zeros(RATE, np.float32)) is None
+
+
+@given(st.integers(0, 2**32), st.floats(0.13, 2.9))
+def test_placed_speech_is_where_the_span_says(seed: int, seconds: float) -> None:
+    speech = cut_out(word(seconds))
+    assert speech is not None
+    clip, (start, stop) = place(speech, np.random.default_rng(seed))
+    assert len(clip) >= max(RATE, len(speech))
+    outside = np.concatenate([clip[:start], clip[stop:]])
+    assert np.sum(np.square(outside)) < 0.02 * np.sum(np.square(clip))
+
+
+def test_words_hold_no_keyword() -> None:
+    for keyword in ("sheila", "computer", "hey marvin", "yes"):
+        assert near_words(keyword)
+        for other in (*near_words(keyword), *other_words(keyword)):
+            assert not re.search(rf"\b{keyword}\b", other.lower())
+    assert slug("she'll ask") == "she-ll-ask"
+
+
+def test_no_engine_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in voices.ENGINES:
+        monkeypatch.setattr(kind, "is_installed", lambda self: False)
+    with pytest.raises(SetupError, match="apt install espeak-ng"):
+        voices.installed(say=lambda line: None)
+    assert main(["--output", str(tmp_path / "none")]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("is not installed") == len(voices.ENGINES)
+    assert err.count("\n") == 1
+
+
+@needs_engine
+def test_voices_have_unique_names_and_one_role_each() -> None:
+    cast = [voice for engine in HERE for voice in engine.voices()]
+    assert len({voice.name for voice in cast}) == len(cast)
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+", voice.name) for voice in cast)
+    assert all(voice.licence for voice in cast)
+
+
+@needs_engine
+@pytest.mark.parametrize("engine", HERE, ids=lambda e: e.name)
+def test_engine_speaks(engine: Engine) -> None:
+    voice = engine.voices()[0]
+    slow, quick = (
+        cut_out(engine.speak(voice, "Sheila.", Manner(tempo=tempo, seed=1))) for tempo in (0.7, 1.3)
+    )
+    assert slow is not None and quick is not None
+    assert 0.2 * RATE < len(quick) < 0.95 * len(slow) < 1.4 * RATE
+
+
+def test_kokoro_mixes_roles_from_different_people() -> None:
+    assert not {*Kokoro.TRAINING} & {*Kokoro.VALIDATION, *Kokoro.DEMO}
+    assert not {*Kokoro.VALIDATION} & {*Kokoro.DEMO}
+
+
+@needs_engine
+def test_folder_is_what_the_corpus_reads(tmp_path: Path) -> None:
+    arguments = ["--keyword", "computer", "--clips", "8", "--seed", "4", "--processes", "1"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    corpus = read_synthetic(tmp_path)
+    assert len(corpus.clips) >= 8
+    assert corpus.skipped == 0
+    for clip in corpus.clips:
+        samples = load(clip)
+        assert RATE <= len(samples) < 3.5 * RATE
+        assert clip.span is not None
+        assert 0 <= clip.span[0] < clip.span[1] <= len(samples)
+    with (tmp_path / "index.csv").open(newline="") as file:
+        assert all(row["licence"] for row in csv.DictReader(file))

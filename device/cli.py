@@ -235,3 +235,7 @@ def _devices(options: argparse.Namespace) -> int:
         first = " (the default)" if index == 0 and name.startswith("plughw:") else ""
         print(f"{name}{first}\n    rates: {text} Hz")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

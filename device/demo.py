@@ -139,13 +139,14 @@ def timeline(items: Sequence[Item], played: Play, verdict: Verdict) -> str:
         ruler, said, detected, led = ([" "] * width for _ in range(4))
         for second in range(round(STRIP_S)):
             _put(ruler, second / STRIP_S * width, f"{start + second:.0f}")
-        for item in items:
+        for item, after in zip(items, [*items[1:], None], strict=True):
             low, high = (round((t - start) / COLUMN_S) for t in (item.start_s, item.end_s))
             for column in range(max(low, 0), min(high, width)):
                 said[column] = "=" if item.is_keyword else "-"
             if 0 <= low < width:
                 text = item.text.upper() if item.is_keyword else item.text
-                _put(said, low, text[: max(1, high - low)])
+                room = (after.start_s - start) / COLUMN_S - low - 1 if after else width
+                _put(said, low, text[: max(1, round(room))])
         for hit in played.hits:
             if start < hit.time_s <= start + STRIP_S:
                 mark = "^" if id(hit) in right else "X"

@@ -29,7 +29,8 @@ class Block:
 class Ring:
     """Samples in the order they were written, each with its time, and the gaps between them.
 
-    One thread writes, one reads.
+    One thread writes, one reads. The capacity is at least what is written at
+    a time and what is read at a time together, or each would wait for the other.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -124,7 +124,8 @@ class Supervisor:
         """Closes it; if its thread is stuck in the driver, only systemd's watchdog helps."""
         if not microphone.close():
             self._journal.record(
-                f"the driver of {microphone.name} does not return; restart kws-pi, as systemd's watchdog does",
+                f"the driver of {microphone.name} does not return; restart kws-pi "
+                "(systemd's watchdog does)",
                 ERROR,
             )
             self._notifier.status("microphone driver is stuck")

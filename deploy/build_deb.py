@@ -33,8 +33,16 @@ SYSTEMD = ROOT / "systemd"
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
 PYTHON = "3.13"
 
-UNUSED = ("backend", "datasets", "quantization", "tools", "transformers")
-"""Parts of ONNX Runtime that make models; they, and they alone, import further packages."""
+UNUSED = (
+    "onnxruntime/backend/",
+    "onnxruntime/datasets/",
+    "onnxruntime/quantization/",
+    "onnxruntime/tools/",
+    "onnxruntime/transformers/",
+    "onnxruntime/capi/libonnxruntime.so",
+)
+"""Parts of ONNX Runtime that run no model from Python: tools that make models, which alone
+import further packages, and the library for programs in C."""
 
 EXECUTABLE = ("usr/bin/kws-pi", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm")
 
@@ -82,8 +90,7 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
         _copy(source, library / "device" / source.name)
     with zipfile.ZipFile(runtime) as wheel:
         for name in wheel.namelist():
-            top, _, rest = name.partition("/")
-            if top == "onnxruntime" and rest.split("/")[0] not in UNUSED and name[-1] != "/":
+            if name.startswith("onnxruntime/") and not name.startswith(UNUSED):
                 wheel.extract(name, library / "vendor")
     _copy(ROOT / "deploy" / "kws-pi", tree / "usr/bin/kws-pi")
 
@@ -98,6 +105,7 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     _copy(SYSTEMD / "kws-pi.sysusers", tree / "usr/lib/sysusers.d/kws-pi.conf")
     _copy(SYSTEMD / "60-kws-pi.rules", tree / "usr/lib/udev/rules.d/60-kws-pi.rules")
 
+    _copy(DEBIAN / "lintian-overrides", tree / "usr/share/lintian/overrides/kws-pi")
     documents = tree / "usr/share/doc/kws-pi"
     _copy(DEBIAN / "copyright", documents / "copyright")
     changelog = gzip.compress((DEBIAN / "changelog").read_bytes(), mtime=0)
@@ -124,11 +132,11 @@ def add_control(tree: Path) -> None:
         _copy(DEBIAN / script, control / script)
 
 
-def build(model: Path, output: Path, cache: Path) -> Path:
-    """Writes the package of a model into the folder `output` and returns its path.
+def build(model: Path, runtime: Path, output: Path) -> Path:
+    """Writes the package of a model and ONNX Runtime's wheel into `output`; returns its path.
 
     Raises ManifestError for a model that cannot be used, and DeployError when
-    a tool or the network is missing.
+    dpkg-deb is missing or fails.
     """
     if shutil.which("dpkg-deb") is None:
         raise DeployError("dpkg-deb is missing; install it: apt-get install dpkg-dev")
@@ -137,7 +145,7 @@ def build(model: Path, output: Path, cache: Path) -> Path:
     epoch = source_date()
     with tempfile.TemporaryDirectory(prefix="kws-pi-deb-") as folder:
         tree = Path(folder) / "tree"
-        lay_out(tree, model, fetch_runtime(cache))
+        lay_out(tree, model, runtime)
         add_control(tree)
         for path in (tree, *tree.rglob("*")):
             executable = path.is_dir() or str(path.relative_to(tree)) in EXECUTABLE
@@ -174,7 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         model = choose_model(options.model, ROOT / "build", ROOT / "models")
-        print(build(model, options.output, ROOT / "build" / "bundle"))
+        runtime = fetch_runtime(ROOT / "build" / "bundle")
+        print(build(model, runtime, options.output))
     except KwsPiError as error:
         print(f"deb: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,161 @@
+"""The Debian package: what is in it, that it is the same every time, that it stays honest."""
+
+import gzip
+import io
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from deploy.build_deb import DEBIAN, ROOT, build, fetch_runtime, source_date
+from deploy.errors import DeployError
+from device import __version__
+from device.errors import ManifestError
+
+LOUD = Path(__file__).resolve().parent / "loud" / "loud.json"
+
+pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs Debian's dpkg-deb")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """A wheel laid out like ONNX Runtime's, without its 50 MB."""
+    path = tmp_path / "onnxruntime.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name in (
+            "onnxruntime/__init__.py",
+            "onnxruntime/capi/_pybind_state.py",
+            "onnxruntime/capi/onnxruntime_pybind11_state.cpython-313-aarch64-linux-gnu.so",
+            "onnxruntime/capi/libonnxruntime_providers_shared.so",
+            "onnxruntime/capi/libonnxruntime.so.1.32.0",
+            "onnxruntime/tools/check.py",
+            "onnxruntime/quantization/__init__.py",
+            "onnxruntime-1.32.0.dist-info/METADATA",
+        ):
+            wheel.writestr(name, "")
+    return path
+
+
+def members(package: Path) -> dict[str, tarfile.TarInfo]:
+    data = subprocess.run(
+        ["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True
+    )
+    with tarfile.open(fileobj=io.BytesIO(data.stdout)) as archive:
+        return {entry.name.removeprefix("./"): entry for entry in archive}
+
+
+def test_contents(runtime: Path, tmp_path: Path) -> None:
+    package = build(LOUD, runtime, tmp_path / "out")
+    assert package.name == f"kws-pi_{__version__}_arm64.deb"
+    found = members(package)
+    for source in (ROOT / "device").glob("*.py"):
+        assert f"usr/lib/kws-pi/device/{source.name}" in found
+    vendor = "usr/lib/kws-pi/vendor/onnxruntime"
+    assert f"{vendor}/capi/libonnxruntime_providers_shared.so" in found
+    assert f"{vendor}/capi/libonnxruntime.so.1.32.0" not in found
+    assert not any(f"{vendor}/{part}" in found for part in ("tools", "quantization"))
+    for name in (
+        "usr/share/kws-pi/models/loud.onnx",
+        "etc/kws-pi/config.toml",
+        "usr/lib/systemd/system/kws-pi.service",
+        "usr/lib/sysusers.d/kws-pi.conf",
+        "usr/lib/udev/rules.d/60-kws-pi.rules",
+        "usr/share/doc/kws-pi/copyright",
+        "usr/share/doc/kws-pi/changelog.gz",
+    ):
+        assert found[name].mode == 0o644, name
+    assert found["usr/bin/kws-pi"].mode == 0o755
+    assert {(entry.uid, entry.gid) for entry in found.values()} == {(0, 0)}
+    assert {entry.mtime for entry in found.values()} == {source_date()}
+
+
+def test_control(runtime: Path, tmp_path: Path) -> None:
+    package = build(LOUD, runtime, tmp_path / "out")
+    folder = tmp_path / "control"
+    subprocess.run(["dpkg-deb", "--control", str(package), str(folder)], check=True)
+    control = (folder / "control").read_text()
+    assert f"Version: {__version__}\n" in control
+    assert "Architecture: arm64" in control
+    assert "python3 (<< 3.14)" in control
+    assert "@" not in control.replace("maintainers@", "")
+    assert (folder / "conffiles").read_text() == "/etc/kws-pi/config.toml\n"
+    for script in ("postinst", "prerm", "postrm"):
+        assert (folder / script).stat().st_mode & 0o777 == 0o755
+        subprocess.run(["sh", "-n", str(folder / script)], check=True)
+    # The sums are those of the files, so `dpkg --verify` has something to hold on to.
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path / "tree")], check=True)
+    sums = str(folder / "md5sums")
+    subprocess.run(["md5sum", "--quiet", "-c", sums], cwd=tmp_path / "tree", check=True)
+
+
+def test_the_same_inputs_give_the_same_bytes(runtime: Path, tmp_path: Path) -> None:
+    first = build(LOUD, runtime, tmp_path / "first").read_bytes()
+    assert build(LOUD, runtime, tmp_path / "second").read_bytes() == first
+
+
+def test_the_date_can_be_set(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    found = members(build(LOUD, runtime, tmp_path / "out"))
+    assert {entry.mtime for entry in found.values()} == {1700000000}
+
+
+def test_changelog_tells_of_this_version() -> None:
+    assert (DEBIAN / "changelog").read_text().startswith(f"kws-pi ({__version__}) ")
+
+
+def test_changelog_is_compressed_without_a_time(runtime: Path, tmp_path: Path) -> None:
+    package = build(LOUD, runtime, tmp_path / "out")
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path / "tree")], check=True)
+    packed = (tmp_path / "tree/usr/share/doc/kws-pi/changelog.gz").read_bytes()
+    assert gzip.decompress(packed) == (DEBIAN / "changelog").read_bytes()
+    assert packed[4:8] == bytes(4)
+
+
+def test_an_altered_model_is_refused(runtime: Path, tmp_path: Path) -> None:
+    for suffix in (".json", ".onnx"):
+        shutil.copy(LOUD.with_suffix(suffix), tmp_path)
+    (tmp_path / "loud.onnx").write_bytes(b"another")
+    with pytest.raises(ManifestError, match="SHA-256"):
+        build(tmp_path / "loud.json", runtime, tmp_path / "out")
+
+
+def test_a_wheel_of_another_hash_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    name = "onnxruntime-1.32.0-cp313-cp313-manylinux_2_28_aarch64.whl"
+    with zipfile.ZipFile(source / name, "w") as wheel:
+        folder = "onnxruntime-1.32.0.dist-info"
+        wheel.writestr(
+            f"{folder}/METADATA", "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.32.0\n"
+        )
+        wheel.writestr(f"{folder}/WHEEL", "Wheel-Version: 1.0\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(source))
+    with pytest.raises(DeployError, match="could not be downloaded"):
+        fetch_runtime(cache)
+    assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
+    # Nor one that somebody laid into the cache.
+    shutil.copy(source / name, cache)
+    with pytest.raises(DeployError, match="could not be downloaded"):
+        fetch_runtime(cache)
+
+
+def test_lintian_finds_no_error(runtime: Path, tmp_path: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("needs Debian's lintian")
+    package = build(LOUD, runtime, tmp_path / "out")
+    done = subprocess.run(
+        ["lintian", "--fail-on", "error", "--allow-root", str(package)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,88 @@
+"""What systemd and udev are given."""
+
+import shutil
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).resolve().parent.parent / "systemd"
+
+
+def unit() -> ConfigParser:
+    parser = ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(SYSTEMD / "kws-pi.service")
+    return parser
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    # The program that the unit starts must exist for systemd-analyze.
+    text = (SYSTEMD / "kws-pi.service").read_text()
+    copy = tmp_path / "kws-pi.service"
+    copy.write_text(text.replace("/usr/bin/kws-pi", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "kws-pi" in line]
+    assert (done.returncode, complaints) == (0, [])
+
+
+def test_systemd_finds_a_mistake(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    copy = tmp_path / "kws-pi.service"
+    copy.write_text((SYSTEMD / "kws-pi.service").read_text())  # /usr/bin/kws-pi is not there
+    if Path("/usr/bin/kws-pi").exists():
+        pytest.skip("kws-pi is installed on this machine")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, check=False
+    )
+    assert done.returncode != 0
+
+
+def test_the_service_never_gives_up() -> None:
+    parsed = unit()
+    assert parsed["Unit"]["StartLimitIntervalSec"] == "0"
+    service = parsed["Service"]
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "always"
+    assert int(service["WatchdogSec"]) > 0
+
+
+def test_users_and_groups_agree() -> None:
+    service = unit()["Service"]
+    rows = [line.split() for line in (SYSTEMD / "kws-pi.sysusers").read_text().splitlines()]
+    groups = {row[1] for row in rows if row and row[0] == "g"}
+    users = {row[1] for row in rows if row and row[0] == "u"}
+    assert service["User"] in users
+    assert set(service["SupplementaryGroups"].split()) == groups
+    assert 'GROUP="gpio"' in (SYSTEMD / "60-kws-pi.rules").read_text()
+
+
+def test_the_working_directory_can_be_written() -> None:
+    service = unit()["Service"]
+    assert service["WorkingDirectory"] == f"/run/{service['RuntimeDirectory']}"
+
+
+def test_sysusers_accepts_the_rows(tmp_path: Path) -> None:
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("needs systemd-sysusers (Debian: systemd)")
+    (tmp_path / "etc").mkdir()
+    done = subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(SYSTEMD / "kws-pi.sysusers")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and "denied" in done.stderr:
+        pytest.skip("systemd-sysusers needs root to write a user")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "etc" / "passwd").read_text().startswith("kws-pi:")
+    assert "gpio:" in (tmp_path / "etc" / "group").read_text()

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PHASES = 640
-"""Ratios are exact for multiples of 25 Hz, which every rate in use is (11,025 Hz to 16,000 Hz
-needs all 640 phases), and off by less than 0.1 % for others, to keep the filter small."""
+"""Of the filter, fewer above three times the output's rate, to keep its matrix small.
+
+Every rate in use is met exactly (11,025 Hz to 16,000 Hz needs all 640
+phases), any other to within 0.1 %."""
 ZERO_CROSSINGS = 32
 """Of the sinc, on each side: 2 ms at 16 kHz, which is the filter's delay."""
 KAISER_BETA = 7.857
@@ -33,7 +35,8 @@ class Resampler:
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
-        ratio = Fraction(rate_in, rate_out).limit_denominator(MOST_PHASES)
+        phases = min(MOST_PHASES, max(1, 3 * MOST_PHASES * rate_out // rate_in))
+        ratio = Fraction(rate_in, rate_out).limit_denominator(phases)
         self._up, self._down = ratio.denominator, ratio.numerator
         self._through = self._up == self._down
         if self._through:

@@ -70,7 +70,10 @@ def test_broken_file_is_skipped_with_a_warning(model: Model, tmp_path: Path) -> 
     warnings: list[str] = []
     tally = score_files(model, [bad, good, empty], tmp_path / "s.npz", warnings.append)
     assert (tally.scored, tally.skipped) == (1, 2)
-    assert [str(path) in warning for path, warning in zip([bad, empty], warnings)] == [True, True]
+    assert [str(path) in warning for path, warning in zip([bad, empty], warnings, strict=True)] == [
+        True,
+        True,
+    ]
     with np.load(tmp_path / "s.npz") as scores:
         assert list(scores) == ["good"]
 

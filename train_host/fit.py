@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import (
@@ -63,8 +65,9 @@ def fit(
     ) as progress:
         task = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
         recent: list[float] = []
-        for step in range(start + 1, steps + 1):
-            loss = objective(composer.batch(batch))
+        scenes = prefetch(composer, batch, steps - start)
+        for step, (scene, rng) in enumerate(scenes, start + 1):
+            loss = objective(scene)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -78,9 +81,27 @@ def fit(
                 progress.update(task, completed=step, loss=curve[-1][1])
             if step % SAVE_EVERY == 0 and step < steps:
                 saved = {key: part.state_dict() for key, part in parts.items()}
-                rng = composer.rng.bit_generator.state
                 torch.save({**saved, "step": step, "curve": curve, "rng": rng}, partial)
     model.load_state_dict(averaged.module.state_dict())
     model.eval()
     partial.unlink(missing_ok=True)
     return curve
+
+
+def prefetch(composer: Composer, size: int, count: int) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    """`count` batches, and after each the state of the composer's random numbers.
+
+    The next one is composed while the last one trains.
+    """
+
+    def compose() -> tuple[Batch, dict[str, Any]]:
+        batch = composer.batch(size)
+        return batch, dict(composer.rng.bit_generator.state)
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(compose)
+        for remaining in reversed(range(count)):
+            result = following.result()
+            if remaining:
+                following = thread.submit(compose)
+            yield result

@@ -16,6 +16,7 @@ Two modes, one set of weights:
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from device.errors import CorpusError
 from device.manifest import FrontEnd, State
 
 EMPTY_SLOT = -1e4
@@ -210,8 +212,14 @@ def save_checkpoint(network: Network, path: Path, **record: Any) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
-    """The network and the record that `save_checkpoint` wrote."""
-    content = torch.load(path, weights_only=True)
+    """The network and the record that `save_checkpoint` wrote.
+
+    Raises CorpusError when the file is no such checkpoint.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CorpusError(f"{path}: not a checkpoint; run `make train` again") from error
     shape = dict(content["shape"])
     shape["kernel"], shape["stride"] = tuple(shape["kernel"]), tuple(shape["stride"])
     network = Network(Shape(**shape), FrontEnd(**content["front_end"]))

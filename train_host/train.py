@@ -212,6 +212,8 @@ def train_student(
 
 def run(args: argparse.Namespace) -> None:
     started = time.monotonic()
+    # The networks are small: a second thread gains less than composing scenes beside it.
+    torch.set_num_threads(1)
     corpus, kind = read_corpus(args)
     console.print(f"Corpus: {corpus.name}")
     effort = FULL if kind == "recordings" else QUICK
@@ -248,7 +250,7 @@ def run(args: argparse.Namespace) -> None:
         detection=dataclasses.asdict(detection),
         expected=expected,
         seconds=round(time.monotonic() - started),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
     )
     (args.output / "validation.json").write_text(
         json.dumps([dataclasses.asdict(c) | {"path": str(c.path)} for c in stores.validation_clips])

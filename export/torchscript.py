@@ -135,6 +135,7 @@ def _script(step: _Step, network: Network) -> torch.jit.ScriptModule:
         # torch deprecates TorchScript (2.11); the user's runtime still asks for it.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        step.requires_grad_(False)
         traced = torch.jit.trace(step.eval(), (mel, *network.initial_state()))
         scripted: torch.jit.ScriptModule = torch.jit.script(Streaming(traced, network).eval())
     return scripted

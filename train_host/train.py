@@ -244,6 +244,7 @@ def run(args: argparse.Namespace) -> None:
             split: len(corpus.of(split, args.keyword))  # type: ignore[arg-type]
             for split in ("training", "validation")
         },
+        teacher=args.teacher.name if args.teacher else "trained here",
         effort=dataclasses.asdict(effort),
         seed=args.seed,
         curve=curve,

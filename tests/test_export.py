@@ -1,0 +1,189 @@
+"""Exports: the graphs, the TorchScript, the gate, and the command with its refusals."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+import onnxruntime  # noqa: E402
+
+import export.gate  # noqa: E402
+from device.errors import ExportError  # noqa: E402
+from device.manifest import read_manifest  # noqa: E402
+from export.__main__ import export_references, export_student, main  # noqa: E402
+from export.gate import check_exports, odd_chunks, offline, steps  # noqa: E402
+from export.graph import IR_VERSION, OPSET, write_network, write_with_front_end  # noqa: E402
+from export.quantize import quantize_network, quantized_twin  # noqa: E402
+from export.torchscript import with_buffer, write_dynamic, write_streaming  # noqa: E402
+from train_host.network import (  # noqa: E402
+    BASE_32,
+    BASE_64,
+    STUDENT,
+    Network,
+    save_checkpoint,
+)
+
+SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT}
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Four seconds of bursts of coloured noise, for what needs no words."""
+    rng = np.random.default_rng(0)
+    noise = np.cumsum(rng.standard_normal(64_000)) * 0.01
+    noise -= np.convolve(noise, np.ones(100) / 100, "same")
+    return (noise * (np.sin(np.arange(64_000) / 3000) > 0)).astype(np.float32)
+
+
+def random_network(shape):
+    torch.manual_seed(1)
+    return Network(shape).eval()
+
+
+def run_onnx(model, network, mel):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    state = {s.name: np.full(s.shape, s.initial, np.float32) for s in network.state_layout()}
+    names, found = ["probability", *(f"{name}_next" for name in state)], []
+    for start in range(0, mel.shape[1], 8):
+        probability, *after = session.run(names, {"mel": mel[:, start : start + 8], **state})
+        state = dict(zip(state, after, strict=True))
+        found.append(probability[0])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_onnx_equals_the_network(shape, int8):
+    """With ONNX Runtime's default options, as another program would load it."""
+    network = random_network(shape)
+    weights = quantize_network(network) if int8 else {}
+    mel = torch.randn(1, 400, 40) * 3 - 6
+    with torch.no_grad():
+        logits, _ = quantized_twin(network, weights).stream(mel, network.initial_state())
+    expected = torch.softmax(logits, 2)[0, :, 1].numpy()
+    found = run_onnx(write_network(network, weights), network, mel.numpy())
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_onnx_is_old_enough_and_self_contained():
+    network = random_network(STUDENT)
+    for write in (write_network, write_with_front_end):
+        model = write(network, quantize_network(network))
+        assert (model.opset_import[0].version, model.ir_version) == (OPSET, IR_VERSION)
+        assert OPSET <= 17
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_int8_onnx_is_a_tenth_of_the_base():
+    network = random_network(STUDENT)
+    size = len(write_network(network, quantize_network(network)).SerializeToString())
+    assert 106_803 / size >= 10.3
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_torchscript_equals_the_network_in_any_chunks(shape, speech, tmp_path: Path):
+    network = random_network(shape)
+    weights = quantize_network(network)
+    expected = offline(quantized_twin(network, weights), speech, 1280)
+    torch.jit.save(write_streaming(network, weights), tmp_path / "a.ts")
+    module = torch.jit.load(tmp_path / "a.ts")
+    for chunks in (steps(speech, 1280), odd_chunks(speech)):
+        module.reset()
+        found = torch.cat([module(torch.from_numpy(chunk)) for chunk in chunks]).numpy()
+        assert np.abs(found - expected).max() < 1e-5
+
+
+def test_torchscript_holds_int8_weights_only(tmp_path: Path):
+    network = random_network(STUDENT)
+    weights = quantize_network(network)
+    module = write_streaming(network, weights)
+    largest_float = max(
+        tensor.numel()
+        for name, tensor in module.state_dict().items()
+        if tensor.dtype == torch.float32 and name.startswith("step.")
+    )
+    assert largest_float < min(w.values.numel() for w in weights.values() if w.values.dim() > 2)
+    assert sum(t.dtype == torch.int8 for t in module.state_dict().values()) == len(weights)
+
+
+def test_dynamic_quantizes_gru_and_linear(speech):
+    network = random_network(STUDENT)
+    module = write_dynamic(network)
+    assert "quantized_gru" in module.step.inlined_graph.__str__()
+    expected = offline(network, speech, 1280)
+    found = torch.cat([module(torch.from_numpy(c)) for c in steps(speech, 1280)]).numpy()
+    assert 0 < np.abs(found - expected).max() < 0.1
+
+
+def test_buffer_lengthens_the_attention_only():
+    longer = with_buffer(random_network(STUDENT), 3)
+    assert longer.shape == dataclasses.replace(STUDENT, window=36)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A build folder with checkpoints of random weights."""
+    detection = {
+        "threshold": 0.5,
+        "smoothing_steps": 2,
+        "rearm": 0.25,
+        "refractory_s": 1.0,
+        "mute_steps": 3,
+    }
+    save_checkpoint(
+        random_network(STUDENT),
+        tmp_path / "student.pt",
+        keyword="sheila",
+        corpus={"name": "none", "kind": "embedded"},
+        detection=detection,
+    )
+    save_checkpoint(random_network(BASE_32), tmp_path / "base.pt")
+    save_checkpoint(random_network(BASE_64), tmp_path / "teacher.pt")
+    return tmp_path
+
+
+def test_export_writes_every_file_of_the_manifest(build: Path):
+    manifest_path = export_student(build)
+    export_references(build)
+    manifest = read_manifest(manifest_path)
+    assert set(manifest.files) == {
+        "onnx",
+        "frontend_onnx",
+        "ts",
+        "ts_buffer_1",
+        "ts_buffer_2",
+        "ts_buffer_3",
+        "dynamic_ts",
+    }
+    for role, entry in manifest.files.items():
+        path = manifest.file(manifest_path, role)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+        assert path.stat().st_size == entry.bytes
+    assert {p.name for p in build.glob("*.onnx")} >= {"base.onnx", "base.int8.onnx", "teacher.onnx"}
+
+
+def test_gate_names_a_file_that_differs(build: Path):
+    manifest_path = export_student(build)
+    manifest = read_manifest(manifest_path)
+    torch.manual_seed(9)
+    other = Network(STUDENT).eval()
+    with pytest.raises(ExportError, match="onnx differs from the network by"):
+        check_exports(manifest_path, manifest, other, {})
+
+
+def test_nothing_is_written_when_the_gate_refuses(build: Path, monkeypatch, capsys):
+    monkeypatch.setattr(export.gate, "TOLERANCE", -1.0)
+    before = sorted(build.iterdir())
+    assert main(["--build", str(build)]) == 1
+    assert "nothing was written" in " ".join(capsys.readouterr().out.split())
+    assert sorted(build.iterdir()) == before
+
+
+def test_missing_checkpoint_is_one_sentence(tmp_path: Path, capsys):
+    assert main(["--build", str(tmp_path)]) == 1
+    assert "no such checkpoint; run `make train` first" in " ".join(capsys.readouterr().out.split())

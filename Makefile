@@ -13,9 +13,6 @@ CONFIG ?=
 BUILD = build/$(KEYWORD)
 PYTHON = .venv/bin/python
 
-# The wheel of ONNX Runtime reports its use over the network unless told not to.
-export ORT_DISABLE_TELEMETRY = 1
-
 .DEFAULT_GOAL = help
 .PHONY: help setup compress train export report data corpus demo test lint deb deploy logs clean lock
 

@@ -1,0 +1,210 @@
+"""Scenes, features and the objectives on material made of tones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+torch = pytest.importorskip("torch")
+
+from device.manifest import FrontEnd  # noqa: E402
+from train_host.corpus import Clip  # noqa: E402
+from train_host.features import FeatureStore, active_frames, build_store  # noqa: E402
+from train_host.fit import fit  # noqa: E402
+from train_host.network import BASE_32, STUDENT, Network  # noqa: E402
+from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
+from train_host.scenes import SCENE_STEPS, Material, composer_for  # noqa: E402
+
+RATE = 16000
+
+
+def tone(frequency, seconds=1.0, word=(0.3, 0.7)):
+    """Hiss with a tone as its word."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    rng = np.random.default_rng(int(frequency))
+    hiss = rng.standard_normal(len(time)) * 1e-3
+    inside = (time >= word[0]) & (time < word[1])
+    return (hiss + 0.3 * inside * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+def clips_of(folder: Path, frequencies, name):
+    found = []
+    for index, frequency in enumerate(frequencies):
+        path = folder / f"{name}_{index}.wav"
+        sf.write(path, tone(frequency), RATE, subtype="PCM_16")
+        found.append(Clip(name, f"s{index}", "training", "synthetic", path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tones")
+
+
+@pytest.fixture(scope="module")
+def material(folder) -> Material:
+    def store(frequencies, name):
+        return build_store(
+            clips_of(folder, frequencies, name), folder / "cache", front_end=FrontEnd()
+        )
+
+    return Material(
+        keyword=store([900, 950, 1000, 1050], "keyword"),
+        others=[store([300, 400, 2500, 3000], "other")],
+        speech=store([200, 350, 2800], "speech"),
+        noise=store([150], "noise"),
+    )
+
+
+def test_active_frames_find_the_word(material):
+    for begin, end in material.keyword.active:
+        assert abs(begin - 30) <= 4
+        assert abs(end - 70) <= 4
+
+
+def test_active_frames_ignore_a_click():
+    frames = np.full((100, 40), -12.0)
+    frames[40:60] = 0
+    frames[5] = -6  # within 30 dB, but one frame
+    assert active_frames(frames)[0] >= 36
+
+
+def test_store_is_read_from_the_cache(folder, material):
+    clips = clips_of(folder, [900, 950, 1000, 1050], "keyword")
+    done = []
+    again = build_store(clips, folder / "cache2", front_end=FrontEnd(), progress=done.append)
+    assert sum(done) == 4
+    done.clear()
+    cached = build_store(clips, folder / "cache2", front_end=FrontEnd(), progress=done.append)
+    assert done == []
+    assert np.array_equal(cached.frames, again.frames)
+
+
+def test_augmented_versions_differ_and_follow_the_seed(folder):
+    clips = clips_of(folder, [900, 2000], "varied")
+    first = build_store(clips, folder / "a", front_end=FrontEnd(), versions=2)
+    again = build_store(clips, folder / "b", front_end=FrontEnd(), versions=2)
+    assert len(first) == 6
+    assert np.array_equal(first.frames, again.frames)
+    assert any(not np.array_equal(first[i % 2], first[i]) for i in range(2, 6))
+
+
+def test_select_keeps_order(material):
+    chosen: FeatureStore = material.keyword.select(np.array([2, 0]))
+    assert len(chosen) == 2
+    assert np.array_equal(chosen[0], material.keyword[2])
+    assert np.array_equal(chosen[1], material.keyword[0])
+
+
+def test_batch_is_well_formed(material):
+    network = Network(STUDENT)
+    batch = composer_for(material, network, seed=1).batch(64, keyword_share=0.5)
+    assert batch.mel.shape == (64, SCENE_STEPS * 8, 40)
+    assert batch.mel.dtype == torch.float32
+    assert torch.isfinite(batch.mel).all()
+    assert batch.positive.sum() == 32
+    assert batch.window.shape == (64, 100, 40)
+    # Every keyword can be reported, and never while nothing may be.
+    assert batch.focus[batch.positive].any(1).all()
+    assert not (batch.focus & batch.quiet)[batch.positive].any()
+    # Where the keyword is not, nothing may ever be reported.
+    assert batch.quiet[~batch.positive].all()
+
+
+def test_composer_follows_its_seed(material):
+    network = Network(STUDENT)
+    one, same, other = (composer_for(material, network, seed).batch(8) for seed in (1, 1, 2))
+    assert torch.equal(one.mel, same.mel)
+    assert not torch.equal(one.mel, other.mel)
+
+
+def test_material_without_speech_and_noise(material):
+    bare = Material(material.keyword, material.others, None, None)
+    batch = composer_for(bare, Network(STUDENT), seed=0).batch(32)
+    assert torch.isfinite(batch.mel).all()
+
+
+def test_loop_learns_and_a_broken_run_carries_on(material, tmp_path, monkeypatch):
+    """A run that stops at step 20 and starts again ends where an unbroken one ends."""
+    monkeypatch.setattr("train_host.fit.SAVE_EVERY", 20)
+
+    def train(stop_at=None):
+        torch.manual_seed(0)
+        network = Network(BASE_32)
+        objective, calls = ClipObjective(network), 0
+
+        def counted(batch):
+            nonlocal calls
+            calls += 1
+            if calls == stop_at:
+                raise KeyboardInterrupt
+            return objective(batch)
+
+        curve = fit(
+            "base",
+            network,
+            counted,
+            composer_for(material, network, 0),
+            steps=60,
+            batch=16,
+            rate=3e-3,
+            partial=tmp_path / "base.partial.pt",
+        )
+        return network, curve
+
+    unbroken, curve = train()
+    assert curve[-1][1] < curve[0][1]
+    with pytest.raises(KeyboardInterrupt):
+        train(stop_at=31)
+    assert (tmp_path / "base.partial.pt").exists()
+    resumed, _ = train()
+    assert not (tmp_path / "base.partial.pt").exists()
+    for one, other in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(one, other)
+
+
+def test_stream_objective_prefers_the_right_answer(material):
+    """A network that is sure and right has a lower loss than one sure and wrong."""
+    network = Network(STUDENT)
+    model = Normalised(network, torch.zeros(40), torch.ones(40))
+    batch = composer_for(material, network, 0).batch(32)
+
+    def loss_when(margin):
+        def forward(mel, state):
+            _, after = network.stream(mel, state)
+            logits = torch.stack([torch.zeros_like(margin), margin], 2)
+            return logits, after
+
+        model.forward = forward  # type: ignore[method-assign]
+        return float(StreamObjective(model, None)(batch))
+
+    right = torch.where(batch.focus & batch.positive[:, None], 8.0, -8.0)
+    silent, eager = torch.full_like(right, -8.0), torch.full_like(right, 8.0)
+    assert loss_when(right) < 0.05
+    assert loss_when(silent) > 1
+    assert loss_when(eager) > 1
+    assert loss_when(-right) > loss_when(silent)
+
+
+def test_teacher_counts_as_far_as_it_is_right(material):
+    network = Network(STUDENT)
+    model = Normalised(network, torch.zeros(40), torch.ones(40))
+    batch = composer_for(material, network, 0).batch(32)
+    margin = torch.where(batch.positive, 4.0, -4.0)
+
+    class Teacher:
+        def __init__(self, margin):
+            self.margin = margin
+
+        def clip(self, window):
+            return torch.stack([torch.zeros_like(self.margin), self.margin], 1)
+
+    def distilled(teacher_margin):
+        objective = StreamObjective(model, Teacher(teacher_margin))  # type: ignore[arg-type]
+        return float(objective._distil(batch, margin))
+
+    assert distilled(margin) < distilled(margin * 0.1)
+    wrong_on_one = margin.clone()
+    wrong_on_one[0] = -30.0
+    assert distilled(wrong_on_one) < distilled(margin) * 1.5

@@ -6,6 +6,7 @@ and the log goes to stderr alone.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -62,7 +63,9 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
-        if self._daemon is not None:
+        if self._daemon is None:
+            return
+        with contextlib.suppress(OSError):  # a manager that is gone must not stop the listening
             self._daemon.notify(message)
 
 

@@ -1,0 +1,106 @@
+"""Settings: defaults, and wrong keys named."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device import settings as module
+from device.errors import SettingsError
+from device.settings import Settings, read_settings
+
+DOCUMENTED = Path(module.__file__).with_name("config.toml")
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_documented_file_holds_the_defaults() -> None:
+    assert read_settings(DOCUMENTED) == Settings()
+
+
+def test_documented_file_shows_every_key() -> None:
+    text = DOCUMENTED.read_text(encoding="utf-8")
+    for name, default in vars(Settings()).items():
+        keys = [name] if isinstance(default, str) else vars(default)
+        for key in keys:
+            assert f"\n{key} = " in text
+
+
+def test_no_file_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONFIG", tmp_path / "absent.toml")
+    assert read_settings(None) == Settings()
+
+
+def test_installed_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONFIG", write(tmp_path, "[indicator]\npin = 4\n"))
+    assert read_settings(None).indicator.pin == 4
+
+
+def test_values_are_taken(tmp_path: Path) -> None:
+    settings = read_settings(
+        write(
+            tmp_path,
+            'model = "/srv/a.json"\n[microphone]\ndevice = "plughw:CARD=X,DEV=0"\n'
+            'deadline_s = 5\n[detection]\nthreshold = 0.8\n[indicator]\nbackend = "none"\n',
+        )
+    )
+    assert settings.model == "/srv/a.json"
+    assert settings.microphone.device == "plughw:CARD=X,DEV=0"
+    assert settings.microphone.deadline_s == 5.0
+    assert settings.detection.threshold == 0.8
+    assert settings.indicator.backend == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("volume = 3", "unknown key 'volume'"),
+        ("[microphone]\ndevise = 'x'", "unknown key 'microphone.devise'"),
+        ("[microphone]\ndevice = 1", "'microphone.device' must be text"),
+        ("[microphone]\ndeadline_s = 0", "'microphone.deadline_s' must lie between"),
+        ("[microphone]\ndeadline_s = nan", "'microphone.deadline_s' must be a finite number"),
+        ("microphone = 'x'", "'microphone' must be a table"),
+        ("[detection]\nthreshold = 1.5", "'detection.threshold' must lie between 0 and 1"),
+        ("[detection]\nthreshold = true", "'detection.threshold' must be a number"),
+        ("[indicator]\nbackend = 'GPIO'", "'indicator.backend' must be one of gpio, mock, none"),
+        ("[indicator]\npin = 17.0", "'indicator.pin' must be a whole number"),
+        ("[indicator]\npin = 28", "'indicator.pin' must be a BCM number"),
+        ("[indicator]\non_s = -1", "'indicator.on_s' must lie between"),
+        ("model = ", "not valid TOML"),
+    ],
+)
+def test_wrong_keys_are_named(tmp_path: Path, text: str, sentence: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SettingsError, match=sentence) as caught:
+        read_settings(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings(tmp_path / "absent.toml")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'model = "\xe4"')
+    with pytest.raises(SettingsError, match="not text in UTF-8"):
+        read_settings(tmp_path / "latin.toml")
+
+
+@given(
+    st.text(max_size=60) | st.from_regex(r"(\[?[a-z_.]{1,12}\]?( = [0-9\"'{}a-z.]{1,8})?\n){1,4}")
+)
+def test_any_text_is_settings_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "config.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        assert isinstance(read_settings(path), Settings)
+    except SettingsError as error:
+        assert "\n" not in str(error)

@@ -1,7 +1,6 @@
 """The command line as a user calls it."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -177,14 +176,16 @@ def test_five_minutes_cost_little_time_and_memory(tmp_path: Path) -> None:
     """Loose bounds, since the machine may be busy; the promise is 2.5 ms a second and 70 MiB."""
     path = write_wav(tmp_path / "a.wav", bursts(300.0, (100.0, 200.0)))
     code = (
-        "import resource, sys, time; from device import cli, model\n"
+        "import re, time; from pathlib import Path; from device import cli, model\n"
         "load = model.load_model\n"
         "def loaded(path):\n"
         "    global start; m = load(path); start = time.process_time(); return m\n"
         "model.load_model = loaded\n"
         f"cli.main(['listen', {str(path)!r}, '--model', {str(LOUD)!r}])\n"
-        "print((time.process_time() - start) / 0.3, "
-        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "cpu = (time.process_time() - start) / 0.3\n"
+        # Not getrusage: its peak includes that of the process that forked this one.
+        "status = Path('/proc/self/status').read_text()\n"
+        "print(cpu, int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) / 1024)\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -192,7 +193,6 @@ def test_five_minutes_cost_little_time_and_memory(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
     )
     milliseconds, mebibytes = map(float, run.stdout.splitlines()[-1].split())
     assert milliseconds < 5.0

@@ -126,7 +126,9 @@ def _listen(options: argparse.Namespace) -> int:
     from device.spotter import Spotter
 
     path = Path(options.source)
-    is_file = path.exists() or "/" in options.source
+    # ALSA names hold no slash, and those with a dot hold a colon before it.
+    named_like_a_file = "/" in options.source or (path.suffix and ":" not in options.source)
+    is_file = named_like_a_file or (path.exists() and not path.is_dir())
     if is_file and path.is_dir():
         raise AudioFileError(f"{path}: is a folder; give one recording")
     spotter = Spotter(load_model(options.model or default_manifest()))
@@ -213,8 +215,10 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _devices(options: argparse.Namespace) -> int:
-    from device.microphone import capture_devices, default_device, device_rates
+    from device.manifest import FrontEnd, read_manifest
+    from device.microphone import capture_devices, default_device, device_rates, native_rate
 
+    front_end = read_manifest(options.model).front_end if options.model else FrontEnd()
     names = capture_devices()
     if not names:
         default_device()  # says that there is none
@@ -233,7 +237,8 @@ def _devices(options: argparse.Namespace) -> int:
         else:
             text = ", ".join(str(rate) for rate in rates)
         first = " (the default)" if index == 0 and name.startswith("plughw:") else ""
-        print(f"{name}{first}\n    rates: {text} Hz")
+        asked = native_rate(rates, front_end.sample_rate)
+        print(f"{name}{first}\n    rates: {text} Hz; kws-pi asks for {asked} Hz")
     return 0
 
 

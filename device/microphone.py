@@ -8,6 +8,7 @@ the reader, so the thread never dies alone.
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import math
 import os
@@ -51,20 +52,17 @@ def alsa() -> Any:
     return module
 
 
-_quiet: list[Any] = []
-
-
+@functools.cache
 def _silence_alsa() -> None:
     """ALSA's library prints to stderr what it also returns as an error; one sentence is enough."""
-    if _quiet:
-        return
     import ctypes
 
-    text, number = ctypes.c_char_p, ctypes.c_int
-    handler = ctypes.CFUNCTYPE(None, text, number, text, number, text)(lambda *_: None)
-    _quiet.append(handler)  # the library keeps the pointer only
     try:
-        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(handler)
+        library = ctypes.CDLL("libasound.so.2")
+        # The handler must do nothing. One of the library's own functions that
+        # ignores its arguments serves, and spares the writable and executable
+        # memory that a Python callback might need.
+        library.snd_lib_error_set_handler(library.snd_asoundlib_version)
     except (OSError, AttributeError):
         return
 

@@ -42,6 +42,7 @@ class Source(Protocol):
 
     name: str
     rate: int
+    overruns: int
 
     def read(self, timeout: float) -> Block | None: ...
 
@@ -94,7 +95,7 @@ class Supervisor:
                 block = microphone.read(SLICE_S)
                 self._indicator.tick(time.monotonic())
                 if block is not None:
-                    self._hear(block)
+                    self._hear(block, microphone.overruns)
         except MicrophoneStalled as error:
             self._complain(error)
             self._notifier.status("microphone is silent, opening it again")
@@ -108,9 +109,12 @@ class Supervisor:
         else:
             microphone.close()
 
-    def _hear(self, block: Block) -> None:
+    def _hear(self, block: Block, overruns: int) -> None:
         if block.after_gap:
-            self._journal.record("samples were lost; starting anew", WARNING)
+            self._journal.record(
+                f"samples were lost ({overruns} times since the microphone was opened); starting anew",
+                WARNING,
+            )
             self._spotter.gap()
         for hit in self._spotter.push(block.samples, block.taken_at):
             self._indicator.light(time.monotonic())

@@ -102,7 +102,7 @@ def test_devices_lists_what_alsa_knows(tmp_path: Path) -> None:
         "devices", environment=alsa_environment(tmp_path, fake_microphone(tmp_path / "x.raw"))
     )
     assert run.returncode == 0, run.stderr
-    assert "fake\n    rates: any Hz\n" in run.stdout
+    assert "fake\n    rates: any Hz; kws-pi asks for 16000 Hz\n" in run.stdout
 
 
 def test_score(tmp_path: Path) -> None:
@@ -123,6 +123,7 @@ def test_score(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["listen", "/nonexistent/a.wav"], "cannot be read"),
+        (["listen", "absent.wav"], "absent.wav: cannot be read"),
         (["listen", "/"], "is a folder"),
         (["listen", "a.wav", "--model", "/nonexistent/a.json"], "manifest cannot be read"),
         (["listen", "plughw:CARD=Nope,DEV=0"], "no sound device 'plughw:CARD=Nope,DEV=0'"),

@@ -25,15 +25,15 @@ class MicrophoneError(KwsPiError):
     """The sound device is absent, busy, or refuses the format."""
 
 
-class MicrophoneAbsent(MicrophoneError):
+class MicrophoneAbsent(MicrophoneError):  # noqa: N818 - named by the state
     """There is no such sound device (it may appear later)."""
 
 
-class MicrophoneBusy(MicrophoneError):
+class MicrophoneBusy(MicrophoneError):  # noqa: N818 - named by the state
     """Another program holds the sound device (it may be released later)."""
 
 
-class MicrophoneStalled(MicrophoneError):
+class MicrophoneStalled(MicrophoneError):  # noqa: N818 - named by the state
     """The sound device is open but delivers nothing."""
 
 

@@ -189,7 +189,7 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-class _Wrong(Exception):
+class _Wrong(Exception):  # noqa: N818 - reads as what it means
     """What is wrong, without the path."""
 
 

@@ -112,7 +112,8 @@ class Supervisor:
     def _hear(self, block: Block, overruns: int) -> None:
         if block.after_gap:
             self._journal.record(
-                f"samples were lost ({overruns} times since the microphone was opened); starting anew",
+                f"samples were lost ({overruns} times since the microphone was opened); "
+                "starting anew",
                 WARNING,
             )
             self._spotter.gap()

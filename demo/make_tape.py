@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile  # type: ignore[import-untyped]
+import soundfile
 from numpy.typing import NDArray
 
 from device.errors import KwsPiError, SetupError

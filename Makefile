@@ -69,7 +69,7 @@ lint: setup ## check the style and the types: ruff, mypy, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/kws-pi deploy/debian/p*; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/debian/p*; \
 	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
 
 deb: setup ## build the Debian package for the Pi (arm64) in build/

@@ -5,12 +5,15 @@ definition; around it a small scripted module keeps the state and cuts any
 chunks into steps.
 """
 
+import contextlib
 import copy
 import dataclasses
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import per_channel_dynamic_qconfig
 
 from export.quantize import Int8Weight
 from train_host.frontend import LogMel
@@ -117,16 +120,31 @@ def write_streaming(network: Network, weights: dict[str, Int8Weight]) -> torch.j
 def write_dynamic(network: Network) -> torch.jit.ScriptModule:
     """TorchScript whose GRU and linear layers also quantize their activations.
 
-    The engine (fbgemm or qnnpack) is the one in force; a file written for one
-    loads where that one is chosen. Feed it whole steps: activation scales
-    depend on the chunk.
+    Weights get a scale for each output channel: with one for the whole weight,
+    torch's default, probabilities move twice as far. Feed it whole steps:
+    activation scales depend on the chunk. Load and run it in `engine_of_the_pi`.
     """
-    with warnings.catch_warnings():
+    with engine_of_the_pi(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         dynamic = torch.ao.quantization.quantize_dynamic(
-            network, {nn.GRU, nn.Linear}, dtype=torch.qint8
+            network, dict.fromkeys((nn.GRU, nn.Linear), per_channel_dynamic_qconfig)
         )
-    return _script(_Step(dynamic, {}), network)
+        return _script(_Step(dynamic, {}), network)
+
+
+@contextlib.contextmanager
+def engine_of_the_pi() -> Iterator[None]:
+    """Quantized operators as a Pi computes them: by QNNPACK, with 8-bit activations.
+
+    x86-64's own engine leaves activations 7 bits and is less exact.
+    """
+    before = torch.backends.quantized.engine
+    if "qnnpack" in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = "qnnpack"
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
 
 
 def _script(step: _Step, network: Network) -> torch.jit.ScriptModule:

@@ -34,7 +34,7 @@ from device.manifest import Manifest, read_manifest
 from device.model import load_model
 from device.score import score_samples
 from export.quantize import payload_bytes, quantize_network, quantized_twin
-from export.torchscript import with_buffer
+from export.torchscript import engine_of_the_pi, with_buffer
 from train_host.corpus import Clip, load
 from train_host.evaluate import TAIL_FRAMES, clip_scores, stream_scores
 from train_host.features import build_store
@@ -209,7 +209,8 @@ def measure(build: Path) -> dict[str, Any]:
     for role, path in files.items():
         exports[role] = {"file": path.name, "bytes": path.stat().st_size}
         if role == "dynamic_ts":
-            scores = torchscript_scores(path, validation.clips, tail)
+            with engine_of_the_pi():
+                scores = torchscript_scores(path, validation.clips, tail)
             exports[role]["quality"] = validation.quality(scores)
         elif role.startswith("ts_buffer_"):
             # The gate has shown that the file equals this network; in batches it is faster.

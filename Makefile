@@ -39,28 +39,28 @@ compress: train export report ## train, compress, export, verify and print the r
 
 train: setup ## train base, teacher and student for KEYWORD
 ifneq ($(SYNTH),)
-	$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
+	@$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
 endif
-	$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --output "$(BUILD)" \
+	@$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --output "$(BUILD)" \
 	    $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
 	    $(if $(NOISE),--noise "$(NOISE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
 	    $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
-	$(PYTHON) -m export --build "$(BUILD)"
+	@$(PYTHON) -m export --build "$(BUILD)"
 
 report: setup ## measure teacher and student and print the result table
-	$(PYTHON) -m train_host.report --build "$(BUILD)"
+	@$(PYTHON) -m train_host.report --build "$(BUILD)"
 
 data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
-	$(PYTHON) -m train_host.download data/speech_commands
+	@$(PYTHON) -m train_host.download data/speech_commands
 
 corpus: ## rebuild the embedded corpus of synthetic voices
 	@train_host/setup.sh voices
-	$(PYTHON) -m train_host.embedded
+	@$(PYTHON) -m train_host.embedded
 
 demo: setup ## play running speech through the detector and show the timeline
-	$(PYTHON) -m device.demo $(if $(MODEL),--model "$(MODEL)")
+	@$(PYTHON) -m device.demo $(if $(MODEL),--model "$(MODEL)")
 
 test: setup ## run every test; those of the device also on Python 3.13
 	@tests/run.sh
@@ -73,10 +73,10 @@ lint: setup ## check the style and the types: ruff, mypy, shellcheck
 	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
 
 deb: setup ## build the Debian package for the Pi (arm64) in build/
-	$(PYTHON) -m deploy.build_deb $(if $(MODEL),--model "$(MODEL)")
+	@$(PYTHON) -m deploy.build_deb $(if $(MODEL),--model "$(MODEL)")
 
 deploy: setup ## install on the Pi named by PI= and start the service
-	$(PYTHON) -m deploy.deploy $(if $(PI),--pi "$(PI)") $(if $(MODEL),--model "$(MODEL)") \
+	@$(PYTHON) -m deploy.deploy $(if $(PI),--pi "$(PI)") $(if $(MODEL),--model "$(MODEL)") \
 	    $(if $(CONFIG),--config "$(CONFIG)")
 
 logs: ## follow the service's journal on the Pi named by PI=

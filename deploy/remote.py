@@ -31,7 +31,8 @@ class Remote:
         self.address = address
         # Short, since the path of a socket is limited to some 100 characters.
         self._folder = tempfile.TemporaryDirectory(prefix="kws-", dir="/tmp")
-        self._options = ["-o", "ConnectTimeout=15", "-o", "ControlMaster=auto"]
+        self._options = ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=20"]
+        self._options += ["-o", "ControlMaster=auto"]
         self._options += ["-o", f"ControlPath={self._folder.name}/ssh", "-o", "ControlPersist=60"]
 
     def __enter__(self) -> Remote:

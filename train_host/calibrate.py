@@ -19,7 +19,7 @@ REARM = 0.5
 """The detector is armed again below this share of the threshold."""
 FALSE_ACCEPTS_PER_HOUR = 1.0
 """The rate that the threshold is chosen for, on validation negatives."""
-THRESHOLDS = np.round(np.r_[np.arange(0.30, 0.90, 0.05), np.arange(0.90, 0.995, 0.01)], 3)
+THRESHOLDS = np.round(np.arange(0.30, 0.995, 0.01), 2)
 
 
 def detection_for(network: Network, threshold: float) -> Detection:
@@ -64,7 +64,8 @@ def calibrate(
     for threshold in THRESHOLDS:
         detection = detection_for(network, float(threshold))
         false = count_detections(stream, detection, step_s)
-        if false <= FALSE_ACCEPTS_PER_HOUR * hours:
+        # Rounded: of 0.94 h, one false accept is what one an hour looks like.
+        if false <= round(FALSE_ACCEPTS_PER_HOUR * hours):
             break
     missed = sum(count_detections(trace, detection, step_s) == 0 for trace in traces)
     return detection, {

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from device.manifest import FrontEnd
 from train_host.features import FeatureStore
 from train_host.network import Network
 
@@ -34,6 +35,12 @@ LATE_FRAMES = 24
 """The keyword may be reported until this long after its end (0.24 s) ..."""
 FADE_STEPS = 14
 """... and the probability may stay high for so many steps more."""
+WARPED = 0.7
+"""Share of the clips that are said faster or slower, by another vocal tract ..."""
+TEMPO = (0.75, 1.4)
+"""... at this tempo, relative to the recording ..."""
+VOCAL_TRACT = (0.85, 1.18)
+"""... and of this length."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,15 @@ class Composer:
     """Makes batches of scenes; one seed, one sequence of batches."""
 
     def __init__(
-        self, material: Material, frames_per_step: int, bands: int, floor: float, seed: int
+        self, material: Material, frames_per_step: int, front_end: FrontEnd, seed: int
     ) -> None:
         self.material = material
         self.step = frames_per_step
-        self.bands = bands
-        self.floor = np.float32(floor)
+        self.bands = bands = front_end.mel_bands
+        self.floor = np.float32(front_end.floor)
+        # The bands' centres, evenly spaced on the HTK mel scale.
+        highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
+        self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.rng = np.random.default_rng(seed)
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
@@ -170,7 +180,12 @@ class Composer:
             store = self.material.others[int(rng.integers(len(self.material.others)))]
         index = int(rng.integers(len(store)))
         begin, end = store.active[index]
-        return _power(store[index]), (int(begin), int(end))
+        log_mel = store[index].astype(np.float32)
+        if rng.random() < WARPED:
+            tempo = rng.uniform(*TEMPO)
+            log_mel = warp(log_mel, tempo, rng.uniform(*VOCAL_TRACT), self.mel_of_band)
+            begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
+        return np.exp(log_mel), (int(begin), int(end))
 
     def _colour(self, track: Array) -> Array:
         """Gain, and a random smooth filter, as another microphone would have."""
@@ -235,8 +250,29 @@ def _window(log_mel: Array, span: npt.NDArray[np.int_]) -> Array:
     return log_mel[start : start + TEACHER_FRAMES]
 
 
+def warp(log_mel: Array, tempo: float, size: float, mel_of_band: npt.NDArray[np.floating]) -> Array:
+    """The clip said `tempo` times as fast by a vocal tract `size` times as long.
+
+    (frames, bands) -> (frames / tempo, bands), by linear interpolation. The
+    vocal tract after Jaitly and Hinton, "Vocal tract length perturbation
+    improves speech recognition", ICML WDLASL 2013.
+    """
+    frames = np.arange(max(1, int(len(log_mel) / tempo))) * tempo
+    hertz = 700 * (10 ** (mel_of_band / 2595) - 1)
+    wanted = 2595 * np.log10(1 + hertz * size / 700)
+    bands = np.interp(wanted, mel_of_band, np.arange(len(mel_of_band)))
+    slower = _interpolate(log_mel, frames)
+    return _interpolate(slower.T, bands).T
+
+
+def _interpolate(values: Array, positions: npt.NDArray[np.floating]) -> Array:
+    """Rows of `values` at fractional positions."""
+    below = np.minimum(positions.astype(np.int64), len(values) - 1)
+    above = np.minimum(below + 1, len(values) - 1)
+    share = (positions - below).astype(np.float32)[:, None]
+    return values[below] * (1 - share) + values[above] * share
+
+
 def composer_for(material: Material, network: Network, seed: int) -> Composer:
-    front_end = network.front_end
-    return Composer(
-        material, network.shape.stride[1], front_end.mel_bands, front_end.floor, seed
-    )
+    """A composer of scenes for a network's front end and step."""
+    return Composer(material, network.shape.stride[1], network.front_end, seed)

@@ -14,6 +14,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -28,7 +29,15 @@ from train_host.network import Network, load_checkpoint
 
 BUFFERS = (1, 2, 3)
 TRAINING_KEYS = (
-    "corpus", "clips", "keyword_clips", "effort", "seed", "expected", "seconds", "torch", "teacher",
+    "corpus",
+    "clips",
+    "keyword_clips",
+    "effort",
+    "seed",
+    "expected",
+    "seconds",
+    "torch",
+    "teacher",
 )
 
 console = Console()
@@ -92,7 +101,7 @@ def export_references(build: Path) -> None:
     (build / "teacher.onnx").write_bytes(write_network(teacher, {}).SerializeToString())
 
 
-def read(build: Path, name: str) -> tuple[Network, dict[str, object]]:  # type: ignore[type-arg]
+def read(build: Path, name: str) -> tuple[Network, dict[str, Any]]:
     """A checkpoint of the build folder. Raises ExportError when it is not there."""
     path = build / f"{name}.pt"
     if not path.is_file():

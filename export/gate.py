@@ -100,9 +100,7 @@ def run_front_end_onnx(path: Path, manifest: Manifest, chunks: Iterator[Floats])
 
 def detections(probabilities: Floats, manifest: Manifest) -> list[int]:
     """The steps at which the detector fires."""
-    detector = Detector(
-        manifest.detection, manifest.step_samples / manifest.front_end.sample_rate
-    )
+    detector = Detector(manifest.detection, manifest.step_samples / manifest.front_end.sample_rate)
     return [k for k, p in enumerate(probabilities) if detector.step(float(p)) is not None]
 
 

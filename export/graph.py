@@ -8,6 +8,8 @@ through DequantizeLinear, which a runtime folds when it loads the model.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -44,7 +46,7 @@ class GraphWriter:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         output = output or self.name()
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
@@ -116,7 +118,7 @@ def write_with_front_end(network: Network, weights: dict[str, Int8Weight]) -> on
         "Add", graph.node("Mul", real, real), graph.node("Mul", imaginary, imaginary)
     )
     mel = graph.node("MatMul", graph.constant(mel_filterbank(front_end).numpy().T), power)
-    bounds = [graph.constant(np.float32(v)) for v in (front_end.floor, front_end.ceiling)]
+    bounds = [graph.constant(np.array(v, np.float32)) for v in (front_end.floor, front_end.ceiling)]
     log_mel = graph.node("Log", graph.node("Clip", mel, *bounds))
     _write_step(graph, graph.node("Transpose", log_mel, perm=[0, 2, 1]))
     inputs = [("samples", (1, step)), ("audio_tail", (1, front_end.tail)), *_states(network)]
@@ -143,11 +145,21 @@ def _write_step(graph: GraphWriter, mel: str) -> None:
     graph.node("Slice", frames, step, end, axis1, output="conv_tail_next")
     features = _write_convolution(graph, frames)
     sequence = _write_gru(graph, features)
-    graph.node("Concat", graph.node("Slice", "values", axis1, end, axis1), sequence,
-               axis=1, output="values_next")
+    graph.node(
+        "Concat",
+        graph.node("Slice", "values", axis1, end, axis1),
+        sequence,
+        axis=1,
+        output="values_next",
+    )
     energy = _write_energy(graph, sequence)
-    graph.node("Concat", graph.node("Slice", "energies", axis1, end, axis1), energy,
-               axis=1, output="energies_next")
+    graph.node(
+        "Concat",
+        graph.node("Slice", "energies", axis1, end, axis1),
+        energy,
+        axis=1,
+        output="energies_next",
+    )
     weights = graph.node("Softmax", "energies_next", axis=1)
     context = graph.node("MatMul", graph.node("Unsqueeze", weights, axis1), "values_next")
     logits = _write_linear(graph, graph.node("Squeeze", context, axis1), "classifier")
@@ -192,7 +204,9 @@ def _write_gru(graph: GraphWriter, sequence: str) -> str:
     network = graph.network
     layers: list[str] = []
     for layer in range(network.shape.layers):
-        names = [f"gru.{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        names = [
+            f"gru.{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         for name in names:
             graph.gru_gates(name)
         input_bias, hidden_bias = (graph.parameters[n].detach().numpy() for n in names[2:])

@@ -60,6 +60,16 @@ def _take_parameter(network: Network, path: str) -> tuple[nn.Module, str]:
 class Streaming(nn.Module):
     """Takes chunks of any length; returns the probability of each step they complete."""
 
+    audio: Tensor
+    conv_tail: Tensor
+    hidden: Tensor
+    energies: Tensor
+    values: Tensor
+    initial_conv_tail: Tensor
+    initial_hidden: Tensor
+    initial_energies: Tensor
+    initial_values: Tensor
+
     def __init__(self, step: torch.jit.ScriptModule, network: Network) -> None:
         super().__init__()
         front_end = network.front_end
@@ -152,7 +162,7 @@ def _script(step: _Step, network: Network) -> torch.jit.ScriptModule:
     with torch.no_grad(), warnings.catch_warnings():
         # torch deprecates TorchScript (2.11); the user's runtime still asks for it.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         step.requires_grad_(False)
         traced = torch.jit.trace(step.eval(), (mel, *network.initial_state()))
         scripted: torch.jit.ScriptModule = torch.jit.script(Streaming(traced, network).eval())

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from train_host.metrics import area_under_errors, miss_at, one_minus_auc  # noqa: E402
+from train_host.metrics import area_under_errors, miss_at, one_minus_auc
 
 
 def test_one_minus_auc_counts_wrong_pairs():

@@ -55,7 +55,9 @@ def stream_probabilities(network: Network, store: FeatureStore) -> npt.NDArray[n
 
 
 @torch.no_grad()
-def clip_scores(network: Network, store: FeatureStore, frames: int = 100) -> npt.NDArray[np.float32]:
+def clip_scores(
+    network: Network, store: FeatureStore, frames: int = 100
+) -> npt.NDArray[np.float32]:
     """The probability of each clip, cut or padded to one second, as the origin scores it."""
     scores = np.zeros(len(store), np.float32)
     for rows in np.array_split(np.arange(len(store)), max(1, len(store) // 256)):

@@ -46,7 +46,12 @@ def fit(
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
-    parts = {"model": model, "optimiser": optimiser, "schedule": schedule, "average": averaged}
+    parts: dict[str, Any] = {
+        "model": model,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "average": averaged,
+    }
     curve: list[tuple[int, float]] = []
     start = 0
     if partial.exists():

@@ -27,7 +27,8 @@ def _mel_spectrogram(front_end: FrontEnd, center: bool) -> MelSpectrogram:
 
 def mel_filterbank(front_end: FrontEnd) -> Tensor:
     """The triangular filters, (window // 2 + 1, mel bands)."""
-    return _mel_spectrogram(front_end, center=False).mel_scale.fb
+    filters: Tensor = _mel_spectrogram(front_end, center=False).mel_scale.fb
+    return filters
 
 
 class LogMel(nn.Module):
@@ -44,4 +45,5 @@ class LogMel(nn.Module):
 
     def whole(self, samples: Tensor) -> Tensor:
         """Log-mel of whole recordings (B, samples), preceded by silence as a stream is."""
-        return self(nn.functional.pad(samples, (self.front_end.tail, 0)))
+        log_mel: Tensor = self(nn.functional.pad(samples, (self.front_end.tail, 0)))
+        return log_mel

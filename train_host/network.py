@@ -86,7 +86,8 @@ class SeparableConvolution(nn.Module):
         self.pointwise = nn.Conv1d(bands, shape.channels, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
-        return torch.relu(self.pointwise(self.depthwise(mel)))
+        mixed: Tensor = self.pointwise(self.depthwise(mel))
+        return torch.relu(mixed)
 
 
 class FullConvolution(nn.Module):
@@ -97,7 +98,8 @@ class FullConvolution(nn.Module):
         self.conv = nn.Conv2d(1, shape.channels, shape.kernel, stride=shape.stride)
 
     def forward(self, mel: Tensor) -> Tensor:
-        return self.conv(mel[:, None]).flatten(1, 2)
+        maps: Tensor = self.conv(mel[:, None])
+        return maps.flatten(1, 2)
 
 
 class Network(nn.Module):
@@ -154,7 +156,8 @@ class Network(nn.Module):
         """Logits (B, 2) of whole clips, from log-mel (B, frames, bands)."""
         outputs, _ = self.gru(self.convolution(mel.transpose(1, 2)).transpose(1, 2))
         weights = torch.softmax(self.energy(outputs), dim=1)
-        return self.classifier((weights * outputs).sum(dim=1))
+        logits: Tensor = self.classifier((weights * outputs).sum(dim=1))
+        return logits
 
     def stream(self, mel: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """Logits (B, steps, 2) after each step, and the state after the last.

@@ -39,6 +39,9 @@ class Normalised(nn.Module):
     `mean` and `std`, both (bands,), into its filters.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Network, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.network = network

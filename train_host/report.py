@@ -169,7 +169,9 @@ def measure(build: Path) -> dict[str, Any]:
     torch.set_num_threads(1)  # as on the device; two would wait for each other
     manifest_path = find_manifest(build)
     manifest = read_manifest(manifest_path)
-    networks = {name: load_checkpoint(build / f"{name}.pt")[0] for name in ("teacher", "base", "student")}
+    networks = {
+        name: load_checkpoint(build / f"{name}.pt")[0] for name in ("teacher", "base", "student")
+    }
     validation = read_validation(build, manifest.keyword)
     store = build_store(validation.clips, build.parent / "features", front_end=manifest.front_end)
     tail = TAIL_FRAMES * manifest.front_end.hop
@@ -199,9 +201,7 @@ def measure(build: Path) -> dict[str, Any]:
     columns["student"]["quality"] = validation.quality(
         device_scores(manifest_path, validation.clips)
     )
-    for name, value in microseconds_per_step(
-        onnx_files, networks["student"]
-    ).items():
+    for name, value in microseconds_per_step(onnx_files, networks["student"]).items():
         columns[name]["microseconds_per_step"] = value
     student = networks["student"]
     weights = quantize_network(student)
@@ -271,7 +271,10 @@ def show(figures: dict[str, Any]) -> None:
             row(
                 label,
                 form,
-                {n: c["quality"][group][key] if "quality" in c else None for n, c in columns.items()},
+                {
+                    n: c["quality"][group][key] if "quality" in c else None
+                    for n, c in columns.items()
+                },
             )
     console.print(table)
     groups = list(columns["student"]["quality"])
@@ -279,7 +282,9 @@ def show(figures: dict[str, Any]) -> None:
     for heading in ("role", "file", "bytes", *(f"1 - AUC, {g} clips" for g in groups)):
         exports.add_column(heading, justify="left" if heading in ("role", "file") else "right")
     for role, entry in figures["exports"].items():
-        quality = entry.get("quality") or (columns["student"]["quality"] if role in ("onnx", "ts", "frontend_onnx") else {})
+        quality = entry.get("quality") or (
+            columns["student"]["quality"] if role in ("onnx", "ts", "frontend_onnx") else {}
+        )
         gaps = [f"{quality[g]['one_minus_auc']:.2e}" if quality else "" for g in groups]
         exports.add_row(role, entry["file"], f"{entry['bytes']:,}", *gaps)
     console.print(exports)

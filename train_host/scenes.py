@@ -233,9 +233,7 @@ def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> np.float32
     return np.float32(10 ** (rng.uniform(low_db, high_db) / 10))
 
 
-def _crop(
-    rng: np.random.Generator, store: FeatureStore, frames: int
-) -> npt.NDArray[np.float16]:
+def _crop(rng: np.random.Generator, store: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
     """`frames` frames from anywhere in a store of long recordings, across their borders."""
     start = int(rng.integers(0, max(1, len(store.frames) - frames)))
     crop = store.frames[start : start + frames]

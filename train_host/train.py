@@ -67,9 +67,13 @@ class Effort:
     batch: int = 128
 
 
-QUICK = Effort(base_steps=500, teacher_steps=700, student_steps=2000, keyword_versions=3, other_versions=1)
+QUICK = Effort(
+    base_steps=500, teacher_steps=700, student_steps=2000, keyword_versions=3, other_versions=1
+)
 """For the embedded corpus: minutes on two cores."""
-FULL = Effort(base_steps=1500, teacher_steps=2500, student_steps=7000, keyword_versions=4, other_versions=1)
+FULL = Effort(
+    base_steps=1500, teacher_steps=2500, student_steps=7000, keyword_versions=4, other_versions=1
+)
 """For real recordings: half an hour on two cores, the synthesis of voices not counted. Longer
 training fits the synthetic voices better and the real ones worse."""
 
@@ -117,9 +121,7 @@ class Stores:
         if args.noise:
             noise += corpora.read_recordings(args.noise, corpora.NOISE).noise
         self.training = Material(
-            keyword=self._store(
-                "keyword", corpus.of("training", keyword), effort.keyword_versions
-            ),
+            keyword=self._store("keyword", corpus.of("training", keyword), effort.keyword_versions),
             others=[
                 self._store(f"other words, {kind}", clips, effort.other_versions)
                 for kind in ("real", "synthetic")
@@ -207,7 +209,7 @@ def train_student(
         rate=4e-3,
         partial=args.output / "student.partial.pt",
     )
-    fold_normalisation(network, model.mean, model.std)  # type: ignore[arg-type]
+    fold_normalisation(network, model.mean, model.std)
     return network, curve
 
 
@@ -234,16 +236,17 @@ def run(args: argparse.Namespace) -> None:
     student, curve = train_student(teacher, stores, args, effort)
     gaps = stores.gaps(stream_scores(student, stores.validation))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
-    detection, expected = calibrate(student, stores.validation, stores.is_keyword, stores.validation_speech)
+    detection, expected = calibrate(
+        student, stores.validation, stores.is_keyword, stores.validation_speech
+    )
     save_checkpoint(
         student,
         args.output / "student.pt",
         keyword=args.keyword,
         corpus={"name": describe(corpus, args), "kind": kind, "skipped": corpus.skipped},
-        clips={split: len(corpus.of(split)) for split in ("training", "validation")},  # type: ignore[arg-type]
+        clips={split: len(corpus.of(split)) for split in ("training", "validation")},
         keyword_clips={
-            split: len(corpus.of(split, args.keyword))  # type: ignore[arg-type]
-            for split in ("training", "validation")
+            split: len(corpus.of(split, args.keyword)) for split in ("training", "validation")
         },
         teacher=args.teacher.name if args.teacher else "trained here",
         effort=dataclasses.asdict(effort),

@@ -268,7 +268,8 @@ def _interpolate(values: Array, positions: npt.NDArray[np.floating]) -> Array:
     below = np.minimum(positions.astype(np.int64), len(values) - 1)
     above = np.minimum(below + 1, len(values) - 1)
     share = (positions - below).astype(np.float32)[:, None]
-    return values[below] * (1 - share) + values[above] * share
+    between: Array = values[below] * (1 - share) + values[above] * share
+    return between
 
 
 def composer_for(material: Material, network: Network, seed: int) -> Composer:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
-from device.errors import AudioFileError, KwsPiError, MicrophoneError
+from device.errors import AudioFileError, KwsPiError, MicrophoneAbsent, MicrophoneError
 from device.pcm import FORMATS
 
 if TYPE_CHECKING:
@@ -216,19 +216,18 @@ def _score(options: argparse.Namespace) -> int:
 
 def _devices(options: argparse.Namespace) -> int:
     from device.manifest import FrontEnd, read_manifest
-    from device.microphone import capture_devices, default_device, device_rates, native_rate
+    from device.microphone import capture_devices, device_rates, native_rate
 
     front_end = read_manifest(options.model).front_end if options.model else FrontEnd()
-    names = capture_devices()
-    if not names:
-        default_device()  # says that there is none
-    for index, name in enumerate(names):
+    listed = False
+    for index, name in enumerate(capture_devices()):
         try:
             rates = device_rates(name)
         except MicrophoneError as error:
             # What is no card may be a server that does not run.
             if name.startswith("plughw:"):
                 print(f"{name}\n    {error}")
+                listed = True
             continue
         if isinstance(rates, int):
             text = f"{rates}"
@@ -239,6 +238,11 @@ def _devices(options: argparse.Namespace) -> int:
         first = " (the default)" if index == 0 and name.startswith("plughw:") else ""
         asked = native_rate(rates, front_end.sample_rate)
         print(f"{name}{first}\n    rates: {text} Hz; kws-pi asks for {asked} Hz")
+        listed = True
+    if not listed:
+        raise MicrophoneAbsent(
+            "no microphone found; plug one in and check that `arecord -l` shows its card"
+        )
     return 0
 
 

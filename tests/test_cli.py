@@ -105,6 +105,22 @@ def test_devices_lists_what_alsa_knows(tmp_path: Path) -> None:
     assert "fake\n    rates: any Hz; kws-pi asks for 16000 Hz\n" in run.stdout
 
 
+@pytest.mark.parametrize(
+    "pcms", ["", "pcm.server { type hw; card 31; hint { show on; description 'not running' } }\n"]
+)
+def test_devices_says_when_there_is_none(tmp_path: Path, pcms: str) -> None:
+    pytest.importorskip("alsaaudio")
+    # Without ALSA's usual configuration the cards of this machine have no names.
+    environment = alsa_environment(tmp_path, pcms)
+    environment["ALSA_CONFIG_PATH"] = str(tmp_path / "asoundrc")
+    run = kws_pi("devices", environment=environment)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr == (
+        "kws-pi: no microphone found; plug one in and check that `arecord -l` shows its card\n"
+    )
+
+
 def test_score(tmp_path: Path) -> None:
     good = write_wav(tmp_path / "good.wav", bursts(1.0, (0.3,)))
     (tmp_path / "bad.wav").write_bytes(b"")

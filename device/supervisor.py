@@ -35,6 +35,8 @@ SLICE_S = 0.2
 """Nothing waits longer than this at a time, so signals and the LED are served promptly."""
 GRACE_S = 1.0
 """An attempt to open the microphone may come so much later than planned."""
+LOSSES_EVERY_S = 60.0
+"""Lost samples are reported at once, then at most this often: a slow Pi loses some each second."""
 
 
 class Source(Protocol):
@@ -68,6 +70,8 @@ class Supervisor:
         self._stopping = False
         self._wait_s = FIRST_WAIT_S
         self._complaint = ""
+        self._unreported = 0
+        self._report_at = float("-inf")
 
     def stop(self, signal_number: int = 0, frame: FrameType | None = None) -> None:
         """Ends `run` soon; may be called from a signal handler."""
@@ -91,11 +95,17 @@ class Supervisor:
         self._journal.record(f"listening to {microphone.name} at {microphone.rate} Hz")
         self._spotter.gap()
         try:
-            while not self._stopping:
-                block = microphone.read(SLICE_S)
-                self._indicator.tick(time.monotonic())
-                if block is not None:
-                    self._hear(block, microphone.overruns)
+            try:
+                while not self._stopping:
+                    block = microphone.read(SLICE_S)
+                    self._indicator.tick(time.monotonic())
+                    if block is not None:
+                        self._hear(block)
+                    if time.monotonic() >= self._report_at:
+                        self._report_losses(microphone)
+            finally:
+                # The next microphone counts from nought.
+                self._report_losses(microphone)
         except MicrophoneStalled as error:
             self._complain(error)
             self._notifier.status("microphone is silent, opening it again")
@@ -109,13 +119,9 @@ class Supervisor:
         else:
             microphone.close()
 
-    def _hear(self, block: Block, overruns: int) -> None:
+    def _hear(self, block: Block) -> None:
         if block.after_gap:
-            self._journal.record(
-                f"samples were lost ({overruns} times since the microphone was opened); "
-                "starting anew",
-                WARNING,
-            )
+            self._unreported += 1
             self._spotter.gap()
         for hit in self._spotter.push(block.samples, block.taken_at):
             self._indicator.light(time.monotonic())
@@ -124,6 +130,17 @@ class Supervisor:
         self._complaint = ""
         self._notifier.status("listening")
         self._notifier.alive(time.monotonic())
+
+    def _report_losses(self, microphone: Source) -> None:
+        """Writes down the losses since the last report, if there are any."""
+        if self._unreported:
+            self._journal.record(
+                f"samples were lost (since the last report: {self._unreported} times, since the "
+                f"microphone was opened: {microphone.overruns} times); started anew after each",
+                WARNING,
+            )
+            self._unreported = 0
+            self._report_at = time.monotonic() + LOSSES_EVERY_S
 
     def _close_stalled(self, microphone: Source) -> None:
         """Closes it; if its thread is stuck in the driver, only systemd's watchdog helps."""

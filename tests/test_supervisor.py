@@ -2,6 +2,7 @@
 
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,11 +161,67 @@ def test_waits_grow_to_a_limit(
 def test_a_gap_forgets_what_was_heard(run: Callable[..., list[str]]) -> None:
     # The burst at 1.0 s comes within the muted steps after the gap.
     events = run(PlayedMicrophone([block(0.0, 1.0), block(1.0, 1.3, after_gap=True)]))
-    assert (
-        "log: samples were lost (3 times since the microphone was opened); starting anew" in events
-    )
+    assert losses(events) == [(1, 3)]
     assert "detected loud" not in events
     assert "detected loud" in run(PlayedMicrophone([block(0.0, 1.0), block(1.0, 1.3)]))
+
+
+def losses(events: list[str]) -> list[tuple[int, int]]:
+    """What each report of lost samples counts: since the last one, and since the opening."""
+    pattern = r"log: samples were lost \(since the last report: (\d+) times, since the microphone "
+    pattern += r"was opened: (\d+) times\); started anew after each"
+    found = (re.fullmatch(pattern, event) for event in events)
+    return [(int(match[1]), int(match[2])) for match in found if match]
+
+
+class OverloadedMicrophone(PlayedMicrophone):
+    """Loses samples before each block that is marked so, and counts it as the real one does."""
+
+    def __init__(self, script: list[object]) -> None:
+        super().__init__(script)
+        self.overruns = 0
+
+    def read(self, timeout: float) -> Block | None:
+        block = super().read(timeout)
+        self.overruns += block is not None and block.after_gap
+        return block
+
+
+def test_losses_are_reported_at_once_then_seldom(
+    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOSSES_EVERY_S", 0.5)
+
+    def later() -> Block:
+        time.sleep(0.6)
+        return block(0, 0.1)
+
+    def lost() -> Block:
+        return block(0, 0.1, after_gap=True)
+
+    # At once; two kept until the time is up, though nothing is lost then; two at the end.
+    script = [lost, lost, lost, later, lost, lost]
+    events = run(OverloadedMicrophone([*script]), OverloadedMicrophone([lost]))
+    assert losses(events) == [(1, 1), (2, 3), (2, 5), (1, 1)]
+    at = events.index("log: unplugged")
+    assert losses(events[:at]) == [(1, 1), (2, 3), (2, 5)]
+
+
+def test_losses_each_second_are_reported_once_a_minute(
+    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, heard = time.monotonic(), 0
+    clock = SimpleNamespace(monotonic=lambda: began + heard, sleep=lambda s: None)
+
+    def lost() -> Block:
+        nonlocal heard
+        heard += 1
+        return block(0, 0.1, after_gap=True)
+
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(Supervisor, "_wait", lambda self: None)
+    events = run(OverloadedMicrophone([lost] * 150))
+    assert losses(events) == [(1, 1), (60, 61), (60, 121), (29, 150)]
 
 
 def test_stalled_stream_is_reopened_without_a_sign_of_life(run: Callable[..., list[str]]) -> None:

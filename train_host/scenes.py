@@ -86,7 +86,6 @@ class Composer:
         self.floor = np.float32(front_end.floor)
         # The bands' centres, evenly spaced on the HTK mel scale.
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
-        self.hardness: dict[int, npt.NDArray[np.float64]] = {}
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.rng = np.random.default_rng(seed)
 
@@ -132,7 +131,7 @@ class Composer:
             return self._sequence(keyword, track)
         if not keyword and kind > 0.95:
             return track, None
-        track[:] = _power(self._speech(speech, frames)) * _gain(rng, -12, 12)
+        track[:] = _power(_crop(rng, speech, frames)) * _gain(rng, -12, 12)
         if not keyword and rng.random() < 0.75:
             return self._colour(track), None
         clip, (begin, end) = self._clip(keyword)
@@ -179,7 +178,7 @@ class Composer:
             store = self.material.keyword
         else:
             store = self.material.others[int(rng.integers(len(self.material.others)))]
-        index = self._draw(store, len(store))
+        index = int(rng.integers(len(store)))
         begin, end = store.active[index]
         log_mel = store[index].astype(np.float32)
         if rng.random() < WARPED:
@@ -187,29 +186,6 @@ class Composer:
             log_mel = warp(log_mel, tempo, rng.uniform(*VOCAL_TRACT), self.mel_of_band)
             begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
         return np.exp(log_mel), (int(begin), int(end))
-
-    def set_hardness(self, store: FeatureStore, hardness: Array) -> None:
-        """Makes half the draws from a store go by `hardness`.
-
-        (clips,) for a store of words; (steps,) for one of running speech, of
-        which the scenes then hold the hard steps.
-        """
-        self.hardness[id(store)] = np.cumsum(hardness.astype(np.float64))
-
-    def _draw(self, store: FeatureStore, count: int) -> int:
-        total = self.hardness.get(id(store))
-        if total is None or self.rng.random() < 0.5:
-            return int(self.rng.integers(count))
-        return min(int(np.searchsorted(total, self.rng.random() * total[-1])), count - 1)
-
-    def _speech(self, store: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
-        """Running speech, a step of which was drawn, at a random place in it."""
-        steps = len(store.frames) // self.step
-        drawn = self._draw(store, steps) * self.step
-        start = min(max(0, drawn - int(self.rng.integers(frames))), len(store.frames) - frames)
-        if start < 0:
-            return _crop(self.rng, store, frames)
-        return store.frames[start : start + frames]
 
     def _colour(self, track: Array) -> Array:
         """Gain, and a random smooth filter, as another microphone would have."""

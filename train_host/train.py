@@ -11,7 +11,6 @@ made. A run that broke off carries on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import json
 import logging
@@ -32,7 +31,7 @@ from device.manifest import FrontEnd
 from train_host import corpus as corpora
 from train_host.calibrate import calibrate
 from train_host.corpus import Clip, Corpus
-from train_host.evaluate import clip_scores, stream_probabilities, stream_scores
+from train_host.evaluate import clip_scores, stream_scores
 from train_host.features import FeatureStore, build_store
 from train_host.fit import fit
 from train_host.metrics import one_minus_auc
@@ -73,13 +72,10 @@ QUICK = Effort(
 )
 """For the embedded corpus: minutes on two cores."""
 FULL = Effort(
-    base_steps=1500, teacher_steps=2500, student_steps=10000, keyword_versions=4, other_versions=1
+    base_steps=1500, teacher_steps=2500, student_steps=7000, keyword_versions=4, other_versions=1
 )
 """For real recordings: half an hour on two cores, the synthesis of voices not counted. Longer
 training fits the synthetic voices better and the real ones worse."""
-
-MINED_SHARE = 0.3
-"""Share of the student's steps that come after its own false accepts have been collected."""
 
 console = Console()
 
@@ -203,45 +199,18 @@ def train_student(
     composer = stores.composer(network, args.seed)
     sample = torch.cat([composer.batch(256).mel for _ in range(4)]).flatten(0, 1)
     model = Normalised(network, sample.mean(0), sample.std(0))
-    first = round(effort.student_steps * (1 - MINED_SHARE))
     curve = fit(
         "student",
         model,
         StreamObjective(model, teacher),
         composer,
-        steps=first,
+        steps=effort.student_steps,
         batch=effort.batch,
         rate=4e-3,
         partial=args.output / "student.partial.pt",
     )
-    mine(composer, folded(model))
-    further = fit(
-        "student, hard negatives",
-        model,
-        StreamObjective(model, teacher),
-        composer,
-        steps=effort.student_steps - first,
-        batch=effort.batch,
-        rate=2e-3,
-        partial=args.output / "student.mined.partial.pt",
-    )
-    return folded(model), curve + [(first + step, loss) for step, loss in further]
-
-
-def folded(model: Normalised) -> Network:
-    """The trained network as it runs, its normalisation in its filters."""
-    network = copy.deepcopy(model.network)
     fold_normalisation(network, model.mean, model.std)
-    return network.eval()
-
-
-def mine(composer: Composer, network: Network) -> None:
-    """Lets the scenes hold more of what the network takes for the keyword and is not."""
-    for store in composer.material.others:
-        composer.set_hardness(store, stream_scores(network, store) ** 2)
-    if composer.material.speech is not None:
-        speech = composer.material.speech
-        composer.set_hardness(speech, stream_probabilities(network, speech) ** 2)
+    return network, curve
 
 
 def run(args: argparse.Namespace) -> None:

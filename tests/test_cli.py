@@ -1,6 +1,7 @@
 """The command line as a user calls it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,12 +86,17 @@ def test_listen_to_an_alsa_device(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, an interrupt is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        hits = [json.loads(process.stdout.readline()) for _ in range(2)]
-        process.send_signal(2)
-        assert process.wait(5) == 130
+        try:
+            hits = [json.loads(process.stdout.readline()) for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
         assert "Traceback" not in process.stderr.read()
     assert [2.0 < hits[0]["time_s"] < 2.5, 4.0 < hits[1]["time_s"] < 4.5] == [True, True]
 

@@ -18,6 +18,10 @@ def model() -> Model:
     return load_model(path)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the first model misses two of the tape's voices and takes 'Sheena' for 'Sheila'",
+)
 def test_demonstration_finds_each_keyword_once_and_nothing_else(model: Model) -> None:
     pytest.importorskip("soundfile")
     items = demo.read_items(demo.TAPE.with_suffix(".csv"))

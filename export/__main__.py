@@ -113,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Exports a trained student, behind the gate.")
     parser.add_argument("--build", type=Path, required=True, help="folder of the checkpoints")
     args = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # as on the device; two would wait for each other
     try:
         path = export_student(args.build)
         export_references(args.build)

@@ -187,3 +187,12 @@ def test_nothing_is_written_when_the_gate_refuses(build: Path, monkeypatch, caps
 def test_missing_checkpoint_is_one_sentence(tmp_path: Path, capsys):
     assert main(["--build", str(tmp_path)]) == 1
     assert "no such checkpoint; run `make train` first" in " ".join(capsys.readouterr().out.split())
+
+
+def test_dynamic_form_alone_is_left_out_when_it_detects_otherwise(build: Path, monkeypatch, capsys):
+    monkeypatch.setattr(export.gate, "DYNAMIC_TOLERANCE", -1.0)
+    manifest_path = export_student(build)
+    assert "left out: dynamic_ts differs" in " ".join(capsys.readouterr().out.split())
+    assert "dynamic_ts" not in read_manifest(manifest_path).files
+    assert not (build / "sheila.dynamic.ts").exists()
+    assert (build / "sheila.onnx").exists()

@@ -224,7 +224,7 @@ def run(args: argparse.Namespace) -> None:
         effort = dataclasses.replace(effort, student_steps=args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
     stores = Stores(corpus, args, effort)
-    base = train_base("base", BASE_32, effort.base_steps, stores, args, effort)
+    train_base("base", BASE_32, effort.base_steps, stores, args, effort)
     if args.teacher:
         teacher = load_published(args.teacher)
         save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
@@ -232,7 +232,6 @@ def run(args: argparse.Namespace) -> None:
         console.print(f"teacher {args.teacher.name}: 1 - AUC on validation clips {gaps}")
     else:
         teacher = train_base("teacher", BASE_64, effort.teacher_steps, stores, args, effort)
-    del base
     student, curve = train_student(teacher, stores, args, effort)
     gaps = stores.gaps(stream_scores(student, stores.validation))
     console.print(f"student: 1 - AUC on validation clips {gaps}")

@@ -23,7 +23,7 @@ from train_host.synthesize import (
 )
 from train_host.tts import RATE, ROLES, Engine, Manner, Role, Voice
 from train_host.tts_neural import Kokoro
-from train_host.words import near_words, other_words
+from train_host.words import near_words, other_words, spellings
 
 HERE = [kind() for kind in voices.ENGINES if kind().is_installed()]
 needs_engine = pytest.mark.skipif(not HERE, reason="no text-to-speech engine is installed")
@@ -71,6 +71,30 @@ def test_plan_uses_voices_of_the_role_alone_and_follows_the_seed(role: Role) -> 
     assert {u.voice.role for u in made[0]} == {role}
     said = [u.word == "sheila" for u in made[0]]
     assert 0.4 < np.mean(said) < 0.6
+
+
+def test_a_voice_of_another_language_speaks_where_the_keyword_is_spelt_for_it() -> None:
+    class Abroad(Humming):
+        def voices(self) -> tuple[Voice, ...]:
+            return (
+                Voice("here", self.name, "training", "MIT", "en"),
+                Voice("abroad", self.name, "training", "MIT", "de", language="de"),
+            )
+
+    for keyword, languages in (("sheila", {"en", "de"}), ("computer", {"en"})):
+        rng = np.random.default_rng(0)
+        made = plan(keyword_and_others(keyword), 200, "training", [Abroad()], rng)
+        assert {u.voice.language for u in made} == languages
+        written = {u.text.rstrip("!?.,") for u in made if u.word == keyword}
+        assert written == {t for lang in languages for t in spellings(keyword, lang)}
+
+
+def test_near_words_are_also_said_within_sentences() -> None:
+    rng = np.random.default_rng(0)
+    made = plan(keyword_and_others("sheila"), 1000, "training", [Humming()], rng)
+    carried = [u for u in made if len(u.text) > len(u.word) + 1]
+    assert 0.05 < len(carried) / len(made) < 0.2
+    assert all(u.word in u.text and u.word != "sheila" for u in carried)
 
 
 def test_span_and_cut() -> None:

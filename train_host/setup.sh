@@ -187,4 +187,6 @@ if [ "$group" = voices ]; then
 	once voices requirements/voices.txt -- install_locked requirements/voices.txt
 	apt_install "${voice_packages[@]}" ||
 		say "some voices are missing: apt-get install $(missing "${voice_packages[@]}")"
+	# Six good voices more, where the system's package sources have them (Debian: non-free).
+	if apt-cache show libttspico-utils >/dev/null 2>&1; then apt_install libttspico-utils || true; fi
 fi

@@ -30,12 +30,14 @@ from rich.progress import track
 from device.errors import KwsPiError, SetupError
 from train_host.tts import RATE, Engine, Manner, Role, Voice, change_rate
 from train_host.voices import installed
-from train_host.words import near_words, other_words, spellings
+from train_host.words import CARRIERS, near_words, other_words, spellings
 
 VALIDATION_SHARE = 1 / 7
-KEYWORD_SHARE = 0.5
-NEAR_SHARE = 0.5
-"""Of the clips that are not the keyword."""
+KEYWORD_SHARE = 0.45
+NEAR_SHARE = 0.6
+"""Of the clips that are not the keyword ..."""
+CARRIED_SHARE = 0.3
+"""... and of these, within a sentence."""
 
 # From one utterance of a slow engine several clips are made, played a little
 # slower or faster.
@@ -75,8 +77,9 @@ class Row:
     span: tuple[int, int]
 
 
-Pick = Callable[[np.random.Generator], tuple[str, str]]
-"""Chooses a word, and how it is written for the engine."""
+Pick = Callable[[np.random.Generator, str], tuple[str, str] | None]
+"""Chooses a word, and how it is written for a voice of a language; None if that voice
+should not speak."""
 
 
 def plan(
@@ -99,7 +102,10 @@ def plan(
     while number < clips:
         engine = able[rng.choice(len(able), p=share / share.sum())]
         voice = casts[engine][rng.integers(len(casts[engine]))]
-        word, text = pick(rng)
+        picked = pick(rng, voice.language)
+        if picked is None:
+            continue
+        word, text = picked
         speeds = tuple(_around_one(rng, 1.12) for _ in range(TAKES.get(engine.name, 1)))[1:]
         utterances.append(
             Utterance(
@@ -123,13 +129,20 @@ def plan(
 
 def keyword_and_others(keyword: str) -> Pick:
     """Picks the keyword, a word like it, or another one."""
-    near, other, spelt = near_words(keyword), other_words(keyword), spellings(keyword)
+    near, other = near_words(keyword), other_words(keyword)
 
-    def pick(rng: np.random.Generator) -> tuple[str, str]:
+    def pick(rng: np.random.Generator, language: str) -> tuple[str, str] | None:
+        spelt = spellings(keyword, language)
+        if not spelt:
+            return None
         if rng.random() < KEYWORD_SHARE:
             return keyword, str(rng.choice(spelt))
-        word = str(rng.choice(near if rng.random() < NEAR_SHARE else other))
-        return word, word
+        if rng.random() >= NEAR_SHARE:
+            word = str(rng.choice(other))
+            return word, word
+        word = str(rng.choice(near))
+        carried = rng.random() < CARRIED_SHARE
+        return word, str(rng.choice(CARRIERS)).format(word) if carried else word
 
     return pick
 

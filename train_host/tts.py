@@ -28,6 +28,8 @@ class Voice:
     licence: str
     key: str
     """What the engine calls it."""
+    language: str = "en"
+    """The language it reads; another than English is an accent to us."""
 
 
 @dataclass(frozen=True)

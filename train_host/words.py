@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 
-SPELLINGS: dict[str, tuple[str, ...]] = {"sheila": ("Sheila", "Sheela")}
-"""Further spellings of a keyword that read the same, since engines stress them differently."""
+SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("sheila", "en"): ("Sheila", "Sheela"),
+    ("sheila", "de"): ("Schila", "Schiela"),
+    ("sheila", "es"): ("Shila",),
+    ("sheila", "fr"): ("Chila",),
+    ("sheila", "it"): ("Scila",),
+}
+"""Keyword and language: spellings that read like the keyword. A voice of a language for which
+there is none stays silent; in English the keyword itself is one."""
 
 _NEAR_SHEILA = """
 she, sheep, shield, she'll, sheet, sheets, sheen, sheer, shiver, ship, shin, shilling, shelf,
@@ -13,9 +20,16 @@ shell, Shelley, Shayla, Sheena, Sheba, Shania, Shawna, Celia, Cecilia, Delia, Le
 Leela, Lena, Lola, Stella, Julia, Ophelia, Amelia, Keelah, Mila, Nila, Tila, Bella, Ella, Ursula,
 Sarah, Sophia, Sila, Asia, tequila, gorilla, vanilla, villa, feeler, dealer, sealer, healer,
 peeler, wheeler, ceiling, sealing, feeling, shielding, sheltered, shielder, chiller, cheetah,
-chief, cheese, seal, seals, shield a, she led, she left, she'll ask, she'll have, see Lena, see
+chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, see
 love, she likes a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd
-allow, she leaves, she'll arrive, shielded, machine learning, seashell
+allow, she leaves, shielded, machine learning, seashell,
+Keela, Geela, Zeela, Theela, Jeela, Cheela, Heela, Weela, Yeela, Beela, Deela, Feela, Seela, Veela,
+Shola, Shoola, Shala, Shiloh, Shyla, Shella, Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda,
+Sheeta, Sheeka, Sheera, Sheeva, Sheeza, Sheesha, Sheeja, Sheepa, Sheega, Shima, Shira,
+Sheely, Sheelo, Sheelay, Sheelow, Shealing, sheel, sheeled, Sheen, Sheem, Sheeny, Sheeter, she
+loves, she lost, she lied, she lay, she needs, she means, she made, she gave her, she never, he let
+her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see her, see a, see Laura,
+she runs, she saw a, she wore a
 """
 NEAR: dict[str, tuple[str, ...]] = {
     "sheila": tuple(" ".join(_NEAR_SHEILA.split()).split(", ")),
@@ -68,6 +82,42 @@ PHRASES: tuple[str, ...] = (
 )
 
 
+_CARRIERS = """
+{} said so / hello {} / {} is my friend / give it to {} / good night {} / {} come here / where is {}
+/ I saw {} today / call {} back / {} and her mother / this is {} / play {} again / ask {} please /
+wait for {} / {}, are you there / I like {} / say {} again / it was {} / {} or nothing / no, {}
+"""
+CARRIERS: tuple[str, ...] = tuple(" ".join(_CARRIERS.split()).split(" / "))
+"""What may stand around a near-word, since running speech changes how it sounds."""
+
+_SENTENCES = """
+I have to go to work now / the train leaves at nine / do you want some tea / it rains again / we
+were late for school / he lost his keys / she found them later / what did you say / I do not know /
+maybe we should leave / put it on the shelf / the soup is too hot / let us go home / they live next
+door / can you hear me / this seat is taken / he needs a new shirt / wash your hands / bring me the
+scissors / the shop is closed / I wish I could sleep / her shoes are wet / see what she made / we
+feel really tired / the key is in the door / please be quiet / is there any milk / read it to me /
+he is still asleep / leave it there / these are my keys / we need cheap seats / please feed the fish
+/ three of them were here / I believe in you / keep the change / each of us has one / he cheated
+again / a cheap machine / the green leaves fall / meet me at the beach / the evening was cool / I
+mean it / he will be here soon / they will see / you are right / that was easy / it hurts a little /
+are you sure / I should shave / she shut the shutters / the shadow of a ship / fresh fish and chips
+/ wish her luck / a short show / sugar and shampoo / a special machine / push the chair / finish
+your dinner / the ocean is near / a precious treasure / I am a little ill / still waiting / follow
+the yellow line / all the people left / a lovely holiday / tell me a story / Ella called a while ago
+/ a lot of luggage / look at that / the hall is full / yellow tulips / lemon and lime / the jelly is
+ready / my lip hurts / the baby is asleep / who ate the salad / a pillow and a blanket / call it a
+day / the vanilla ice cream / he went to Manila / the villa by the sea / Paula paid the bill /
+Angela called the doctor / Carla has a cold / Pamela is here / the umbrella is broken / a formula
+for success / an awful smell / nobody told me / what a pity / turn it up / make it louder / set a
+timer / how long does it take / add eggs to the list / lock the door / is it cold outside / switch
+the lamp off / stop the music / next song / tell me the news / good afternoon / see you tomorrow /
+you are welcome / one moment / of course / no problem / happy birthday / well done / come on in /
+sit down / watch out
+"""
+SENTENCES: tuple[str, ...] = tuple(" ".join(_SENTENCES.split()).split(" / "))
+
+
 def near_words(keyword: str) -> tuple[str, ...]:
     """Words that sound like a keyword: the list above, or neighbours by spelling."""
     return NEAR.get(keyword, _neighbours(keyword))
@@ -76,12 +126,12 @@ def near_words(keyword: str) -> tuple[str, ...]:
 def other_words(keyword: str) -> tuple[str, ...]:
     """Common words and short phrases, none of which holds the keyword."""
     said = re.compile(rf"\b{re.escape(keyword)}\b", re.IGNORECASE)
-    return tuple(w for w in (*COMMON, *PHRASES) if not said.search(w))
+    return tuple(w for w in (*COMMON, *PHRASES, *SENTENCES) if not said.search(w))
 
 
-def spellings(keyword: str) -> tuple[str, ...]:
-    """Ways to write the keyword for an engine, all of which read the same."""
-    return SPELLINGS.get(keyword, (keyword,))
+def spellings(keyword: str, language: str = "en") -> tuple[str, ...]:
+    """Ways to write the keyword for a voice of a language; none where they are not known."""
+    return SPELLINGS.get((keyword, language), (keyword,) if language == "en" else ())
 
 
 def _neighbours(keyword: str) -> tuple[str, ...]:

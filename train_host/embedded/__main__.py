@@ -79,8 +79,9 @@ def script(rng: np.random.Generator) -> list[Utterance]:
 
 
 def _always(word: str) -> Pick:
-    def pick(rng: np.random.Generator) -> tuple[str, str]:
-        return word.lower(), str(rng.choice(spellings(word)))
+    def pick(rng: np.random.Generator, language: str) -> tuple[str, str] | None:
+        spelt = spellings(word, language)
+        return (word.lower(), str(rng.choice(spelt))) if spelt else None
 
     return pick
 

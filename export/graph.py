@@ -144,6 +144,9 @@ def _write_step(graph: GraphWriter, mel: str) -> None:
     frames = graph.node("Concat", "conv_tail", mel, axis=1)
     graph.node("Slice", frames, step, end, axis1, output="conv_tail_next")
     features = _write_convolution(graph, frames)
+    if network.shape.inputs is not None:
+        taken = graph.constant(np.array(network.shape.inputs, np.int64))
+        features = graph.node("Gather", features, taken, axis=2)
     sequence = _write_gru(graph, features)
     graph.node(
         "Concat",

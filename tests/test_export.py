@@ -25,10 +25,20 @@ from train_host.network import (  # noqa: E402
     BASE_64,
     STUDENT,
     Network,
+    Shape,
     save_checkpoint,
 )
 
-SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT}
+PRUNED = Shape(
+    "full",
+    6,
+    hidden=20,
+    layers=1,
+    attention="deep",
+    attention_width=5,
+    inputs=tuple(range(1, 90, 3)),
+)
+SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
 
 
 @pytest.fixture(scope="module")

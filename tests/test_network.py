@@ -16,13 +16,23 @@ from train_host.network import (  # noqa: E402
     BASE_64,
     STUDENT,
     Network,
+    Shape,
     StreamState,
     fold_normalisation,
     load_checkpoint,
     save_checkpoint,
 )
 
-SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT}
+PRUNED = Shape(
+    "full",
+    6,
+    hidden=20,
+    layers=1,
+    attention="deep",
+    attention_width=5,
+    inputs=tuple(range(1, 90, 3)),
+)
+SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
 
 
 def random_network(shape, seed=0):

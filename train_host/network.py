@@ -52,6 +52,10 @@ class Shape:
     """Likewise; the frames are those of one step."""
     window: int = 12
     """Attention window of a stream, in steps (80 ms each)."""
+    attention_width: int | None = None
+    """Units of a deep attention; None: as many as the GRU has."""
+    inputs: tuple[int, ...] | None = None
+    """Which features of the convolution the GRU takes; None: all."""
 
 
 BASE_32 = Shape("full", channels=8, hidden=32, layers=2, attention="deep")
@@ -73,6 +77,20 @@ class StreamState(NamedTuple):
     """(B, window): attention energies of the last steps."""
     values: Tensor
     """(B, window, hidden): GRU outputs of the last steps."""
+
+
+class Trace(NamedTuple):
+    """What a stream computes on its way, step by step, and its state at the end."""
+
+    features: Tensor
+    """(B, steps, GRU inputs): what the convolution gives the GRU."""
+    outputs: Tensor
+    """(B, steps, hidden): the GRU's last layer."""
+    weights: Tensor
+    """(B, steps, window): the attention of each step over the slots that end with its own."""
+    logits: Tensor
+    """(B, steps, 2)."""
+    state: StreamState
 
 
 class SeparableConvolution(nn.Module):
@@ -105,6 +123,8 @@ class FullConvolution(nn.Module):
 class Network(nn.Module):
     """The CRNN. Class 1 of its two classes is the keyword."""
 
+    inputs: Tensor
+
     def __init__(self, shape: Shape, front_end: FrontEnd | None = None) -> None:
         super().__init__()
         self.shape = shape
@@ -118,10 +138,16 @@ class Network(nn.Module):
             self.convolution = FullConvolution(shape, bands)
             positions = (bands - shape.kernel[0]) // shape.stride[0] + 1
             features = shape.channels * positions
+        if shape.inputs is not None:
+            features = len(shape.inputs)
+        self.register_buffer(
+            "inputs", torch.tensor(shape.inputs or (), dtype=torch.int64), persistent=False
+        )
         self.gru = nn.GRU(features, shape.hidden, shape.layers, batch_first=True)
         if shape.attention == "deep":
+            width = shape.attention_width or shape.hidden
             self.energy: nn.Module = nn.Sequential(
-                nn.Linear(shape.hidden, shape.hidden), nn.Tanh(), nn.Linear(shape.hidden, 1)
+                nn.Linear(shape.hidden, width), nn.Tanh(), nn.Linear(width, 1)
             )
         else:
             self.energy = nn.Linear(shape.hidden, 1)
@@ -154,21 +180,25 @@ class Network(nn.Module):
 
     def clip(self, mel: Tensor) -> Tensor:
         """Logits (B, 2) of whole clips, from log-mel (B, frames, bands)."""
-        outputs, _ = self.gru(self.convolution(mel.transpose(1, 2)).transpose(1, 2))
+        outputs, _ = self.gru(self._features(mel))
         weights = torch.softmax(self.energy(outputs), dim=1)
         logits: Tensor = self.classifier((weights * outputs).sum(dim=1))
         return logits
 
     def stream(self, mel: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
-        """Logits (B, steps, 2) after each step, and the state after the last.
+        """Logits (B, steps, 2) after each step, and the state after the last, as `trace` has."""
+        trace = self.trace(mel, state)
+        return trace.logits, trace.state
 
-        `mel` is (B, frames, bands) with `stride` frames to a step; its frames
-        follow those that `state` has seen.
+    def trace(self, mel: Tensor, state: StreamState) -> Trace:
+        """All that the stream computes on the frames that follow those `state` has seen.
+
+        `mel` is (B, frames, bands) with `stride` frames to a step.
         """
         if mel.shape[1] % self.shape.stride[1]:
             raise ValueError(f"{mel.shape[1]} frames are not a whole number of steps")
         frames = torch.cat([state.conv_tail, mel], dim=1)
-        features = self.convolution(frames.transpose(1, 2)).transpose(1, 2)
+        features = self._features(frames)
         outputs, hidden = self.gru(features, state.hidden)
         energies = torch.cat([state.energies, self.energy(outputs).squeeze(2)], dim=1)
         values = torch.cat([state.values, outputs], dim=1)
@@ -182,7 +212,12 @@ class Network(nn.Module):
             energies[:, -window:],
             values[:, -window:],
         )
-        return self.classifier(context), next_state
+        return Trace(features, outputs, weights, self.classifier(context), next_state)
+
+    def _features(self, mel: Tensor) -> Tensor:
+        """What the GRU takes: (B, frames, bands) -> (B, steps, features)."""
+        features: Tensor = self.convolution(mel.transpose(1, 2)).transpose(1, 2)
+        return features if self.shape.inputs is None else features[:, :, self.inputs]
 
 
 def fold_normalisation(network: Network, mean: Tensor, std: Tensor) -> None:
@@ -224,7 +259,9 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CorpusError(f"{path}: not a checkpoint; run `make train` again") from error
     shape = dict(content["shape"])
-    shape["kernel"], shape["stride"] = tuple(shape["kernel"]), tuple(shape["stride"])
+    for name in ("kernel", "stride", "inputs"):  # written as lists, or not at all
+        if shape.get(name) is not None:
+            shape[name] = tuple(shape[name])
     network = Network(Shape(**shape), FrontEnd(**content["front_end"]))
     network.load_state_dict(content["weights"])
     return network.eval(), content["record"]

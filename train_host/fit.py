@@ -35,15 +35,23 @@ def fit(
     rate: float,
     partial: Path,
     average: float = 0.998,
+    after_step: Callable[[int], None] | None = None,
 ) -> list[tuple[int, float]]:
     """Trains `model` in place and returns its curve of (step, mean loss).
 
     AdamW under a one-cycle schedule; at the end the weights are replaced by
     their exponential moving average. Every 500 steps all there is goes into
     the checkpoint `partial`, from which a run that broke off carries on; it is
-    deleted at the end.
+    deleted at the end. An objective that has parameters of its own, as a
+    projection of distillation, learns them beside the model. `after_step` is
+    called with the number of each step that has been taken, from 1.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
+    own = list(model.parameters())
+    others: list[nn.Parameter] = []
+    if isinstance(objective, nn.Module):
+        known = set(map(id, own))
+        others = [p for p in objective.parameters() if p.requires_grad and id(p) not in known]
+    optimiser = torch.optim.AdamW([*own, *others], rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
     parts: dict[str, Any] = {
@@ -52,6 +60,8 @@ def fit(
         "schedule": schedule,
         "average": averaged,
     }
+    if isinstance(objective, nn.Module):
+        parts["objective"] = objective
     curve: list[tuple[int, float]] = []
     start = 0
     if partial.exists():
@@ -75,9 +85,12 @@ def fit(
             loss = objective(scene)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for group in (own, others):
+                nn.utils.clip_grad_norm_(group, 1.0)
             optimiser.step()
             schedule.step()
+            if after_step is not None:
+                after_step(step)
             averaged.update_parameters(model)
             recent.append(loss.item())
             if step % 50 == 0 or step == steps:

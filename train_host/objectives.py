@@ -4,22 +4,21 @@ The base models learn as the origin's did: cross-entropy on one-second clips.
 The student learns on streams: the step at which it is surest counts, whether
 it should have been sure (max-pooling loss, Sun et al., "Max-pooling loss
 training of long short-term memory networks for small-footprint keyword
-spotting", arXiv 1705.02411) or should not have been; and the teacher's opinion
-of the second around the word is distilled into it (Hinton et al., "Distilling
-the knowledge in a neural network", arXiv 1503.02531).
+spotting", arXiv 1705.02411) or should not have been; what it learns from a
+teacher besides is in `distill`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train_host.network import Network, StreamState
+from train_host.distill import Streamed, Term, at_focus, margin_of
+from train_host.network import Network, StreamState, Trace
 from train_host.scenes import Batch
-
-POOLED_STEPS = 2
-"""The detector averages a few steps, so one step alone must not count."""
 
 
 class ClipObjective:
@@ -55,74 +54,68 @@ class Normalised(nn.Module):
         state = self.network.initial_state(batch)
         return state._replace(conv_tail=self.normalise(state.conv_tail))
 
-    def forward(self, mel: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
-        return self.network.stream(self.normalise(mel), state)
+    def trace(self, mel: Tensor, state: StreamState) -> Trace:
+        return self.network.trace(self.normalise(mel), state)
 
 
-class StreamObjective:
-    """Max-pooling loss on streams, plus distillation from a teacher of clips.
+class StreamObjective(nn.Module):
+    """Max-pooling loss on streams, plus the terms of distillation, if any.
 
     Half the scenes start where a scene of the batch before ended, so that the
-    network learns to run on; the other half start a stream.
+    network learns to run on; the other half start a stream. A teacher that
+    streams hears the very same, and runs once for all the terms that ask for it.
     """
 
     def __init__(
-        self,
-        model: Normalised,
-        teacher: Network | None,
-        *,
-        temperature: float = 2.0,
-        distillation: float = 0.5,
-        mean_weight: float = 0.3,
+        self, model: Normalised, terms: Iterable[Term] = (), *, mean_weight: float = 0.3
     ) -> None:
+        super().__init__()
         self.model = model
-        self.teacher = teacher
-        self.temperature = temperature
-        self.distillation = distillation
+        self.terms = nn.ModuleList(terms)
         self.mean_weight = mean_weight
-        self.carried: StreamState | None = None
+        teachers: list[Streamed | None] = [term.streamed for term in self.terms]  # type: ignore[misc]
+        self.teachers = {id(t): t for t in teachers if t is not None}
+        self.carried: dict[int, StreamState] = {}
 
-    def __call__(self, batch: Batch) -> Tensor:
-        state = self._start(len(batch.mel))
-        logits, after = self.model(batch.mel, state)
-        self.carried = StreamState(*(part.detach() for part in after))
-        margin = logits[..., 1] - logits[..., 0]
-        at_focus = margin.masked_fill(~batch.focus, -1e4).topk(POOLED_STEPS, dim=1).values
-        # A scene without a focus has no such step: its -1e4 is masked out below.
-        pooled = at_focus.clamp(min=-50).mean(dim=1)
+    def forward(self, batch: Batch) -> Tensor:
+        turn = self._turn(len(batch.mel))
+        student = self._run(self.model, batch, turn)
+        with torch.no_grad():
+            traces = {key: self._run(t, batch, turn) for key, t in self.teachers.items()}
+        margin = margin_of(student.logits)
+        # A scene without a focus has no such step: its value is masked out below.
+        pooled = at_focus(margin, batch.focus)
         loudest = margin.masked_fill(~batch.quiet, -1e4).amax(dim=1).clamp(min=-50)
         hits = functional.softplus(-pooled)[batch.positive]
         alarms = functional.softplus(loudest)
         murmur = (functional.softplus(margin) * batch.quiet).sum(1) / batch.quiet.sum(1).clamp(1)
         loss = hits.mean() + alarms.mean() + self.mean_weight * murmur.mean()
-        if self.teacher is not None and self.distillation:
-            loss = loss + self.distillation * self._distil(batch, pooled)
+        for term in self.terms:
+            loss = loss + term(batch, student, pooled, traces.get(id(term.streamed)))
         return loss
 
-    def _start(self, size: int) -> StreamState:
-        fresh = self.model.initial_state(size)
-        if self.carried is None or len(self.carried.energies) != size:
-            return fresh
+    def _turn(self, size: int) -> tuple[Tensor, Tensor] | None:
+        """Which scene of the batch before each row goes on from, and whether it does."""
+        state = self.carried.get(id(self.model))
+        if state is None or len(state.energies) != size:
+            return None
         # Rows are shuffled, so that a scene follows any other; every second starts anew.
-        order = torch.randperm(size)
-        kept = torch.rand(size) < 0.5
-        parts = []
-        for name, new, old in zip(StreamState._fields, fresh, self.carried, strict=True):
-            rows = 1 if name == "hidden" else 0
-            chosen = kept.reshape([-1 if d == rows else 1 for d in range(new.dim())])
-            parts.append(torch.where(chosen, old.index_select(rows, order), new))
-        return StreamState(*parts)
+        return torch.randperm(size), torch.rand(size) < 0.5
 
-    def _distil(self, batch: Batch, pooled: Tensor) -> Tensor:
-        """Soft labels on the focus; a teacher counts as far as it is right itself."""
-        assert self.teacher is not None
-        with torch.no_grad():
-            logits = self.teacher.clip(batch.window)
-            margin = logits[:, 1] - logits[:, 0]
-            right = torch.sigmoid(torch.where(batch.positive, margin, -margin))
-            target = torch.sigmoid(margin / self.temperature)
-        loss = functional.binary_cross_entropy_with_logits(
-            pooled / self.temperature, target, reduction="none"
-        )
-        weight = right * batch.has_focus
-        return self.temperature**2 * (loss * weight).sum() / weight.sum().clamp(1)
+    def _run(self, model: Streamed, batch: Batch, turn: tuple[Tensor, Tensor] | None) -> Trace:
+        state = model.initial_state(len(batch.mel))
+        if turn is not None:
+            state = _go_on(state, self.carried[id(model)], *turn)
+        trace = model.trace(batch.mel, state)
+        self.carried[id(model)] = StreamState(*(part.detach() for part in trace.state))
+        return trace
+
+
+def _go_on(fresh: StreamState, carried: StreamState, order: Tensor, kept: Tensor) -> StreamState:
+    """Where row `kept`, the carried state of row `order`; elsewhere the fresh one."""
+    parts = []
+    for name, new, old in zip(StreamState._fields, fresh, carried, strict=True):
+        rows = 1 if name == "hidden" else 0
+        chosen = kept.reshape([-1 if d == rows else 1 for d in range(new.dim())])
+        parts.append(torch.where(chosen, old.index_select(rows, order), new))
+    return StreamState(*parts)

@@ -31,6 +31,7 @@ from device.manifest import FrontEnd
 from train_host import corpus as corpora
 from train_host.calibrate import calibrate
 from train_host.corpus import Clip, Corpus
+from train_host.distill import ClipSoftLabels
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.features import FeatureStore, build_store
 from train_host.fit import fit
@@ -202,7 +203,7 @@ def train_student(
     curve = fit(
         "student",
         model,
-        StreamObjective(model, teacher),
+        StreamObjective(model, [ClipSoftLabels(teacher)]),
         composer,
         steps=effort.student_steps,
         batch=effort.batch,

@@ -29,7 +29,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """The network in ONNX Runtime: one thread, no spinning, constants folded at load.
+    """The network in ONNX Runtime.
 
     Raises SetupError when ONNX Runtime cannot be had, and ManifestError when
     the file is not the network that the manifest describes.
@@ -37,7 +37,7 @@ class OnnxEngine:
 
     def __init__(self, manifest: Manifest, manifest_path: Path) -> None:
         path = manifest.file(manifest_path, "onnx")
-        self._session = _open_session(path)
+        self._session = open_session(path)
         _check_graph(self._session, manifest, path)
         self._states = manifest.states
         self._outputs = ["probability", *(f"{state.name}_next" for state in manifest.states)]
@@ -57,7 +57,12 @@ class OnnxEngine:
         return float(probability[0])
 
 
-def _open_session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """ONNX Runtime's session of a file: one thread, no spinning, constants folded at load.
+
+    Raises SetupError when ONNX Runtime cannot be had, and ManifestError when
+    it cannot load the file.
+    """
     if sys.maxsize <= 2**32:
         raise SetupError(
             "this is a 32-bit system and ONNX Runtime exists for 64 bits only; "

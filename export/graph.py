@@ -73,6 +73,11 @@ class GraphWriter:
             axis=int(lead),
         )
 
+    def convolution(self, value: str, prefix: str, **attributes: Any) -> str:
+        """A convolution whose weight and bias the network keeps under `prefix`."""
+        weight, bias = self.weight(f"{prefix}.weight"), self.bias(f"{prefix}.bias")
+        return self.node("Conv", value, weight, bias, **attributes)
+
     def gru_gates(self, name: str) -> None:
         """Reorders a GRU parameter's rows from torch's (r, z, n) to ONNX's (z, r, n)."""
         hidden = self.network.shape.hidden
@@ -176,29 +181,14 @@ def _write_convolution(graph: GraphWriter, frames: str) -> str:
     network = graph.network
     bands_first = graph.node("Transpose", frames, perm=[0, 2, 1])
     if isinstance(network.convolution, SeparableConvolution):
-        depthwise = graph.node(
-            "Conv",
-            bands_first,
-            graph.weight("convolution.depthwise.weight"),
-            graph.bias("convolution.depthwise.bias"),
-            group=network.front_end.mel_bands,
-        )
-        pointwise = graph.node(
-            "Conv",
-            depthwise,
-            graph.weight("convolution.pointwise.weight"),
-            graph.bias("convolution.pointwise.bias"),
-        )
+        bands = network.front_end.mel_bands
+        depthwise = graph.convolution(bands_first, "convolution.depthwise", group=bands)
+        pointwise = graph.convolution(depthwise, "convolution.pointwise")
         return graph.node("Transpose", graph.node("Relu", pointwise), perm=[0, 2, 1])
     assert isinstance(network.convolution, FullConvolution)
     axis1 = graph.constant(np.array([1], np.int64))
-    full = graph.node(
-        "Conv",
-        graph.node("Unsqueeze", bands_first, axis1),
-        graph.weight("convolution.conv.weight"),
-        graph.bias("convolution.conv.bias"),
-        strides=list(network.shape.stride),
-    )
+    image = graph.node("Unsqueeze", bands_first, axis1)
+    full = graph.convolution(image, "convolution.conv", strides=list(network.shape.stride))
     return graph.node("Reshape", full, graph.constant(np.array([1, 1, -1], np.int64)))
 
 

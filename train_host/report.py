@@ -1,6 +1,9 @@
-"""Measures teacher, base and student, prints the result table and keeps it as JSON.
+"""Measures teacher, base and student, prints the result table and writes the report's page.
 
     python -m train_host.report --build build/sheila
+
+Keeps the figures as KEYWORD.table.json and the scores of every clip as
+scores.npz; report.html is made of them (see train_host/page.py).
 
 The student's quality is that of the exported ONNX file in the device's own
 loop, scored as `kws-pi score` does: each clip from the start of a stream, half
@@ -29,6 +32,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from device.engine import open_session
 from device.errors import ExportError, KwsPiError
 from device.manifest import Manifest, read_manifest
 from device.model import load_model
@@ -45,8 +49,24 @@ from train_host.macs import (
     parameters,
     weight_payload,
 )
-from train_host.metrics import V01_POSITIVES, area_under_errors, miss_at, one_minus_auc
+from train_host.metrics import (
+    RESAMPLES,
+    V01_POSITIVES,
+    area_under_errors,
+    bootstrap,
+    miss_at,
+    one_minus_auc,
+)
 from train_host.network import Network, load_checkpoint
+from train_host.page import SCORES, write_page
+from train_host.table import (
+    TRAINED_HERE,
+    export_rows,
+    find_manifest,
+    headings,
+    notes,
+    result_sections,
+)
 
 TIMED_STEPS = 500
 TIMED_ROUNDS = 7
@@ -71,9 +91,10 @@ class Validation:
                 found[name] = rows
         return found
 
-    def quality(self, scores: Scores) -> dict[str, dict[str, float]]:
+    def quality(self, scores: Scores) -> dict[str, dict[str, Any]]:
         """The figures of quality of each group."""
-        found = {}
+        speakers = np.array([clip.speaker for clip in self.clips])
+        found: dict[str, dict[str, Any]] = {}
         for name, rows in self.groups().items():
             positives, negatives = scores[rows & self.is_keyword], scores[rows & ~self.is_keyword]
             gap = one_minus_auc(positives, negatives)
@@ -82,6 +103,9 @@ class Validation:
                 "keywords": len(positives),
                 "others": len(negatives),
                 "one_minus_auc": gap,
+                "one_minus_auc_interval": bootstrap(
+                    scores[rows], self.is_keyword[rows], speakers[rows]
+                ),
                 "au": area_under_errors(gap, share),
                 "au_scaled": area_under_errors(gap, V01_POSITIVES),
                 "miss_at_0.1%": miss_at(positives, negatives, 0.001),
@@ -132,11 +156,11 @@ def state_dict_bytes(network: Network) -> int:
     return buffer.tell()
 
 
-def microseconds_per_step(paths: dict[str, Path], network: Network) -> dict[str, float]:
+def microseconds_per_step(paths: dict[str, Path]) -> dict[str, float]:
     """CPU time of one step of each ONNX file, in turns: the least of several rounds."""
     steppers: dict[str, Callable[[], None]] = {}
     for name, path in paths.items():
-        steppers[name] = _stepper(path, network)
+        steppers[name] = _stepper(path)
     best = dict.fromkeys(paths, float("inf"))
     for _ in range(TIMED_ROUNDS):
         for name, stepper in steppers.items():
@@ -147,12 +171,8 @@ def microseconds_per_step(paths: dict[str, Path], network: Network) -> dict[str,
     return best
 
 
-def _stepper(path: Path, network: Network) -> Callable[[], None]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _stepper(path: Path) -> Callable[[], None]:
+    session = open_session(path)
     feeds = {i.name: np.full(i.shape, -5, np.float32) for i in session.get_inputs()}
     names = [o.name for o in session.get_outputs()]
 
@@ -164,8 +184,8 @@ def _stepper(path: Path, network: Network) -> Callable[[], None]:
     return step
 
 
-def measure(build: Path) -> dict[str, Any]:
-    """Every figure of the table, by column."""
+def measure(build: Path) -> tuple[dict[str, Any], dict[str, Scores]]:
+    """Every figure of the table, by column, and the scores of the validation clips."""
     torch.set_num_threads(1)  # as on the device; two would wait for each other
     manifest_path = find_manifest(build)
     manifest = read_manifest(manifest_path)
@@ -196,12 +216,16 @@ def measure(build: Path) -> dict[str, Any]:
             else weight_payload(list(network.parameters())),
             "bytes_onnx": onnx_files[name].stat().st_size,
         }
-    for name in ("teacher", "base"):
-        columns[name]["quality"] = validation.quality(clip_scores(networks[name], store))
-    columns["student"]["quality"] = validation.quality(
-        device_scores(manifest_path, validation.clips)
-    )
-    for name, value in microseconds_per_step(onnx_files, networks["student"]).items():
+    base_int8 = quantized_twin(networks["base"], quantize_network(networks["base"]))
+    scores = {
+        "teacher": clip_scores(networks["teacher"], store),
+        "base": clip_scores(networks["base"], store),
+        "base int8": clip_scores(base_int8, store),
+        "student": device_scores(manifest_path, validation.clips),
+    }
+    for name, of_clips in scores.items():
+        columns[name]["quality"] = validation.quality(of_clips)
+    for name, value in microseconds_per_step(onnx_files).items():
         columns[name]["microseconds_per_step"] = value
     student = networks["student"]
     weights = quantize_network(student)
@@ -210,93 +234,50 @@ def measure(build: Path) -> dict[str, Any]:
         exports[role] = {"file": path.name, "bytes": path.stat().st_size}
         if role == "dynamic_ts":
             with engine_of_the_pi():
-                scores = torchscript_scores(path, validation.clips, tail)
-            exports[role]["quality"] = validation.quality(scores)
+                of_clips = torchscript_scores(path, validation.clips, tail)
+            exports[role]["quality"] = validation.quality(of_clips)
         elif role.startswith("ts_buffer_"):
             # The gate has shown that the file equals this network; in batches it is faster.
             longer = quantized_twin(with_buffer(student, int(role[-1])), weights)
             exports[role]["quality"] = validation.quality(stream_scores(longer, store))
-    return {
+    figures = {
         "keyword": manifest.keyword,
         "corpus": manifest.training.get("corpus"),
+        "date": time.strftime("%Y-%m-%d"),
+        "teacher": manifest.training.get("teacher", TRAINED_HERE),
         "columns": columns,
         "exports": exports,
         "front_end_macs_clip": front_end_macs(manifest.front_end),
+        "resamples": RESAMPLES,
         "machine": f"{platform.machine()}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}",
     }
-
-
-ROWS: tuple[tuple[str, str, str], ...] = (
-    ("parameters", "parameters", "{:,.0f}"),
-    ("MACs, 1 s clip", "macs_clip", "{:,.0f}"),
-    ("MACs, 1 s of stream", "macs_stream_second", "{:,.0f}"),
-    ("bytes, state dict", "bytes_state_dict", "{:,.0f}"),
-    ("bytes, weights", "bytes_weights", "{:,.0f}"),
-    ("bytes, .onnx", "bytes_onnx", "{:,.0f}"),
-    ("µs CPU a step", "microseconds_per_step", "{:.1f}"),
-)
-QUALITY_ROWS: tuple[tuple[str, str, str], ...] = (
-    ("1 - AUC", "one_minus_auc", "{:.2e}"),
-    ("AU", "au", "{:.2e}"),
-    ("AU at 2.68 % positives", "au_scaled", "{:.2e}"),
-    ("missed at 0.1 % false accepts", "miss_at_0.1%", "{:.1%}"),
-    ("missed at 1 % false accepts", "miss_at_1%", "{:.1%}"),
-)
+    return figures, scores | {"is_keyword": validation.is_keyword, "is_real": validation.is_real}
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Prints the two tables."""
-    columns = figures["columns"]
+    """Prints the two tables and what to know about them."""
     table = Table(title=f"{figures['keyword']}: {figures['corpus']['name']}", title_justify="left")
     table.add_column("")
-    for name in (*columns, "teacher / student", "base / student"):
+    for name in headings(figures):
         table.add_column(name, justify="right")
-
-    def row(label: str, form: str, values: dict[str, float | None], ratio: bool = True) -> None:
-        cells = ["-" if v is None else form.format(v) for v in values.values()]
-        for name in ("teacher", "base"):
-            above, below = values.get(name), values.get("student")
-            cells.append(f"{above / below:.2f}" if ratio and above and below else "")
-        table.add_row(label, *cells)
-
-    for label, key, form in ROWS:
-        row(label, form, {name: column.get(key) for name, column in columns.items()})
-    front_end = figures["front_end_macs_clip"]
-    row("front end, MACs of 1 s", "{:,.0f}", dict.fromkeys(columns, front_end), ratio=False)
-    for group, quality in columns["student"]["quality"].items():
-        table.add_section()
-        table.add_row(f"{group} clips: {quality['keywords']} keyword, {quality['others']} other")
-        for label, key, form in QUALITY_ROWS:
-            row(
-                label,
-                form,
-                {
-                    n: c["quality"][group][key] if "quality" in c else None
-                    for n, c in columns.items()
-                },
-            )
+    for section in result_sections(figures):
+        if section.heading:
+            table.add_section()
+            table.add_row(section.heading)
+        for row in section.rows:
+            table.add_row(row.label, *row.cells)
     console.print(table)
-    groups = list(columns["student"]["quality"])
     exports = Table(title="Exported files", title_justify="left")
-    for heading in ("role", "file", "bytes", *(f"1 - AUC, {g} clips" for g in groups)):
-        exports.add_column(heading, justify="left" if heading in ("role", "file") else "right")
-    for role, entry in figures["exports"].items():
-        quality = entry.get("quality") or (
-            columns["student"]["quality"] if role in ("onnx", "ts", "frontend_onnx") else {}
-        )
-        gaps = [f"{quality[g]['one_minus_auc']:.2e}" if quality else "" for g in groups]
-        exports.add_row(role, entry["file"], f"{entry['bytes']:,}", *gaps)
+    names, rows = export_rows(figures)
+    for name in names:
+        exports.add_column(name, justify="left" if name in ("role", "file") else "right")
+    for row in rows:
+        exports.add_row(row.label, *row.cells)
     console.print(exports)
+    for note in notes(figures):
+        console.print(note, highlight=False)
     console.print(f"Measured with {figures['machine']}.", highlight=False)
-
-
-def find_manifest(build: Path) -> Path:
-    """The one manifest of a build folder. Raises ExportError when there is none."""
-    found = [p for p in build.glob("*.json") if p.with_suffix(".onnx").is_file()]
-    if len(found) != 1:
-        raise ExportError(f"{build}: holds no exported model; run `make export` first")
-    return found[0]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -304,17 +285,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, required=True, help="folder of the exported model")
     args = parser.parse_args(arguments)
     try:
-        figures = measure(args.build)
+        figures, scores = measure(args.build)
         path = find_manifest(args.build)
+        show(figures)
+        path.with_suffix(".table.json").write_text(json.dumps(figures, indent=2) + "\n")
+        np.savez_compressed(args.build / SCORES, **scores)
+        manifest: Manifest = read_manifest(path)
+        summary = {key: value for key, value in figures.items() if key not in ("keyword", "corpus")}
+        dataclasses.replace(manifest, figures=summary).write(path)
+        page = write_page(args.build)
     except KwsPiError as error:
         console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
         return 1
-    show(figures)
-    path.with_suffix(".table.json").write_text(json.dumps(figures, indent=2) + "\n")
-    manifest: Manifest = read_manifest(path)
-    summary = {key: value for key, value in figures.items() if key not in ("keyword", "corpus")}
-    dataclasses.replace(manifest, figures=summary).write(path)
-    console.print(f"The table as JSON: {path.with_suffix('.table.json')}")
+    console.print(f"The table as JSON: {path.with_suffix('.table.json')}", soft_wrap=True)
+    console.print(f"The page to look at: {page}", soft_wrap=True)
     return 0
 
 

@@ -6,7 +6,8 @@ Reads student.pt, base.pt and teacher.pt and writes KEYWORD.onnx,
 KEYWORD.frontend.onnx, KEYWORD.ts, KEYWORD.buffer_{1,2,3}.ts,
 KEYWORD.dynamic.ts and the manifest KEYWORD.json, or nothing at all; the
 dynamic form alone is left out where it does not detect the same; and the
-reference networks as base.onnx, base.int8.onnx and teacher.onnx.
+reference networks as base.onnx, base.int8.onnx, base.ts and teacher.onnx.
+Files of the size "small" are named KEYWORD-small.*.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from rich.console import Console
 
 from device.errors import ExportError, KwsPiError
 from device.manifest import Detection, Manifest, describe_file
-from export.gate import check_dynamic, check_exports
+from export.gate import check_dynamic, check_exports, gate_speech, offline
 from export.graph import write_network, write_with_front_end
 from export.quantize import quantize_network, quantized_twin
-from export.torchscript import with_buffer, write_dynamic, write_streaming
+from export.torchscript import save, with_buffer, write_dynamic, write_streaming
 from train_host.network import Network, load_checkpoint
+from train_host.sizes import model_name
 
 BUFFERS = (1, 2, 3)
 TRAINING_KEYS = (
+    "size",
     "corpus",
     "clips",
     "keyword_clips",
@@ -52,27 +55,28 @@ def export_student(build: Path) -> Path:
     """
     network, record = read(build, "student")
     keyword = record["keyword"]
+    name = model_name(keyword, record.get("size", "tiny"))
     weights = quantize_network(network)
     twin = quantized_twin(network, weights)
     longer = {f"ts_buffer_{b}": with_buffer(network, b) for b in BUFFERS}
     with tempfile.TemporaryDirectory(dir=build, prefix="export-") as folder:
         draft = Path(folder)
         names = {
-            "onnx": f"{keyword}.onnx",
-            "frontend_onnx": f"{keyword}.frontend.onnx",
-            "ts": f"{keyword}.ts",
-            **{f"ts_buffer_{b}": f"{keyword}.buffer_{b}.ts" for b in BUFFERS},
-            "dynamic_ts": f"{keyword}.dynamic.ts",
+            "onnx": f"{name}.onnx",
+            "frontend_onnx": f"{name}.frontend.onnx",
+            "ts": f"{name}.ts",
+            **{f"ts_buffer_{b}": f"{name}.buffer_{b}.ts" for b in BUFFERS},
+            "dynamic_ts": f"{name}.dynamic.ts",
         }
-        paths = {role: draft / name for role, name in names.items()}
+        paths = {role: draft / file for role, file in names.items()}
         paths["onnx"].write_bytes(write_network(network, weights).SerializeToString())
         paths["frontend_onnx"].write_bytes(
             write_with_front_end(network, weights).SerializeToString()
         )
-        torch.jit.save(write_streaming(network, weights), paths["ts"])
+        save(write_streaming(network, weights), paths["ts"])
         for role, variant in longer.items():
-            torch.jit.save(write_streaming(variant, weights), paths[role])
-        torch.jit.save(write_dynamic(twin), paths["dynamic_ts"])
+            save(write_streaming(variant, weights), paths[role])
+        save(write_dynamic(twin), paths["dynamic_ts"])
         manifest = Manifest(
             keyword=keyword,
             front_end=network.front_end,
@@ -83,10 +87,12 @@ def export_student(build: Path) -> Path:
             training={key: record[key] for key in TRAINING_KEYS if key in record},
             figures={},
         )
-        manifest_path = draft / f"{keyword}.json"
+        manifest_path = draft / f"{name}.json"
         manifest.write(manifest_path)
+        speech = gate_speech(keyword, network.front_end.sample_rate)
+        reference = offline(twin, speech, manifest.step_samples)
         try:
-            difference = check_dynamic(paths["dynamic_ts"], manifest, twin)
+            difference = check_dynamic(paths["dynamic_ts"], manifest, speech, reference)
             console.print(
                 f"  dynamic_ts         differs from the network by {difference:.1e} at most"
             )
@@ -100,19 +106,21 @@ def export_student(build: Path) -> Path:
             manifest.write(manifest_path)
             (build / names["dynamic_ts"]).unlink(missing_ok=True)
         twins = {role: quantized_twin(variant, weights) for role, variant in longer.items()}
-        for name, difference in check_exports(manifest_path, manifest, twin, twins).items():
-            console.print(f"  {name:<18} differs from the network by {difference:.1e} at most")
+        differences = check_exports(manifest_path, manifest, speech, reference, twins)
+        for role, difference in differences.items():
+            console.print(f"  {role:<18} differs from the network by {difference:.1e} at most")
         for path in [*paths.values(), manifest_path]:
             path.replace(build / path.name)
-    return build / f"{keyword}.json"
+    return build / f"{name}.json"
 
 
 def export_references(build: Path) -> None:
-    """The base and the teacher as ONNX, to measure beside the student."""
+    """The base and the teacher, to measure beside the student."""
     base, _ = read(build, "base")
     weights = quantize_network(base)
     (build / "base.onnx").write_bytes(write_network(base, {}).SerializeToString())
     (build / "base.int8.onnx").write_bytes(write_network(base, weights).SerializeToString())
+    save(write_streaming(base, {}), build / "base.ts")
     teacher, _ = read(build, "teacher")
     (build / "teacher.onnx").write_bytes(write_network(teacher, {}).SerializeToString())
 

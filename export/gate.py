@@ -105,17 +105,20 @@ def detections(probabilities: Floats, manifest: Manifest) -> list[int]:
 
 
 def check_exports(
-    manifest_path: Path, manifest: Manifest, twin: Network, longer: dict[str, Network]
+    manifest_path: Path,
+    manifest: Manifest,
+    speech: Floats,
+    reference: Floats,
+    longer: dict[str, Network],
 ) -> dict[str, float]:
-    """Compares every exact file with the offline network on 75 s of speech.
+    """Compares every exact file with the offline network on the same speech.
 
-    `twin` is the float network with the int8 weights, `longer` the same with
-    the window of each further role. Returns the largest difference of each
-    comparison; raises ExportError when one is too large.
+    `reference` is what the float network with the int8 weights gives there;
+    `longer` is that network with the window of each further role. Returns the
+    largest difference of each comparison; raises ExportError when one is too
+    large.
     """
-    speech = gate_speech(manifest.keyword, manifest.front_end.sample_rate)
     size = manifest.step_samples
-    reference = offline(twin, speech, size)
     paths = {role: manifest_path.parent / f.name for role, f in manifest.files.items()}
 
     exact: dict[str, tuple[Callable[[], Floats], Floats]] = {
@@ -136,17 +139,14 @@ def check_exports(
     return differences
 
 
-def check_dynamic(path: Path, manifest: Manifest, twin: Network) -> float:
+def check_dynamic(path: Path, manifest: Manifest, speech: Floats, reference: Floats) -> float:
     """Compares the dynamically quantized file with the offline network on the same speech.
 
     Returns the largest difference; raises ExportError when it is above 0.1 or
     when the detections are not the same.
     """
-    speech = gate_speech(manifest.keyword, manifest.front_end.sample_rate)
-    size = manifest.step_samples
-    reference = offline(twin, speech, size)
     with engine_of_the_pi():
-        dynamic = run_torchscript(path, steps(speech, size))
+        dynamic = run_torchscript(path, steps(speech, manifest.step_samples))
     difference = _difference("dynamic_ts", dynamic, reference, DYNAMIC_TOLERANCE)
     ours, theirs = detections(reference, manifest), detections(dynamic, manifest)
     if len(ours) != len(theirs) or any(

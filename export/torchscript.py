@@ -8,8 +8,11 @@ chunks into steps.
 import contextlib
 import copy
 import dataclasses
+import io
 import warnings
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +143,19 @@ def write_dynamic(network: Network) -> torch.jit.ScriptModule:
             network, dict.fromkeys((nn.GRU, nn.Linear), per_channel_dynamic_qconfig)
         )
         return _script(_Step(dynamic, {}), network)
+
+
+def save(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Writes a module without its debug tables.
+
+    They hold the paths of the machine that wrote them, and are a third of the file.
+    """
+    whole = io.BytesIO()
+    torch.jit.save(module, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(entry, source.read(entry))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,17 @@ import export.gate  # noqa: E402
 from device.errors import ExportError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
 from export.__main__ import export_references, export_student, main  # noqa: E402
-from export.gate import check_exports, odd_chunks, offline, steps  # noqa: E402
+from export.gate import check_exports, gate_speech, odd_chunks, offline, steps  # noqa: E402
 from export.graph import IR_VERSION, OPSET, write_network, write_with_front_end  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
-from export.torchscript import with_buffer, write_dynamic, write_streaming  # noqa: E402
+from export.torchscript import save, with_buffer, write_dynamic, write_streaming  # noqa: E402
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
     STUDENT,
     Network,
     Shape,
+    load_checkpoint,
     save_checkpoint,
 )
 
@@ -100,12 +102,21 @@ def test_torchscript_equals_the_network_in_any_chunks(shape, speech, tmp_path: P
     network = random_network(shape)
     weights = quantize_network(network)
     expected = offline(quantized_twin(network, weights), speech, 1280)
-    torch.jit.save(write_streaming(network, weights), tmp_path / "a.ts")
+    save(write_streaming(network, weights), tmp_path / "a.ts")
     module = torch.jit.load(tmp_path / "a.ts")
     for chunks in (steps(speech, 1280), odd_chunks(speech)):
         module.reset()
         found = torch.cat([module(torch.from_numpy(chunk)) for chunk in chunks]).numpy()
         assert np.abs(found - expected).max() < 1e-5
+
+
+def test_torchscript_names_no_path_of_this_machine(tmp_path: Path):
+    network = random_network(STUDENT)
+    save(write_streaming(network, quantize_network(network)), tmp_path / "a.ts")
+    with zipfile.ZipFile(tmp_path / "a.ts") as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"def forward" in content
+    assert str(Path(export.gate.__file__).parent).encode() not in content
 
 
 def test_torchscript_holds_int8_weights_only(tmp_path: Path):
@@ -175,15 +186,39 @@ def test_export_writes_every_file_of_the_manifest(build: Path):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
         assert path.stat().st_size == entry.bytes
     assert {p.name for p in build.glob("*.onnx")} >= {"base.onnx", "base.int8.onnx", "teacher.onnx"}
+    sound = torch.randn(16000, generator=torch.Generator().manual_seed(2)) * 0.1
+    expected = offline(load_checkpoint(build / "base.pt")[0], sound.numpy(), 1280)
+    found = torch.jit.load(build / "base.ts")(sound).numpy()
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_the_small_size_is_in_every_name(build: Path):
+    network, record = load_checkpoint(build / "student.pt")
+    save_checkpoint(network, build / "student.pt", **record, size="small")
+    manifest_path = export_student(build)
+    manifest = read_manifest(manifest_path)
+    assert manifest_path.name == "sheila-small.json"
+    assert manifest.keyword == "sheila"
+    assert manifest.training["size"] == "small"
+    assert all(file.name.startswith("sheila-small.") for file in manifest.files.values())
+
+
+def test_an_unknown_size_is_one_sentence(build: Path, capsys):
+    network, record = load_checkpoint(build / "student.pt")
+    save_checkpoint(network, build / "student.pt", **record, size="big")
+    assert main(["--build", str(build)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == "error: no size is called 'big'; choose one of tiny, small"
 
 
 def test_gate_names_a_file_that_differs(build: Path):
     manifest_path = export_student(build)
     manifest = read_manifest(manifest_path)
     torch.manual_seed(9)
-    other = Network(STUDENT).eval()
+    speech = gate_speech("sheila", 16000)
+    of_another = offline(Network(STUDENT).eval(), speech, 1280)
     with pytest.raises(ExportError, match="onnx differs from the network by"):
-        check_exports(manifest_path, manifest, other, {})
+        check_exports(manifest_path, manifest, speech, of_another, {})
 
 
 def test_nothing_is_written_when_the_gate_refuses(build: Path, monkeypatch, capsys):

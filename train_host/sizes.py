@@ -1,0 +1,18 @@
+"""The sizes a student is trained in, and how its files are named."""
+
+from __future__ import annotations
+
+from device.errors import ExportError
+
+SIZES = ("tiny", "small")
+"""`tiny` keeps the limits of the shipped model; `small` trades size for quality."""
+
+
+def model_name(keyword: str, size: str) -> str:
+    """The name of a model's files, without their endings.
+
+    Raises ExportError, one sentence, for an unknown size.
+    """
+    if size not in SIZES:
+        raise ExportError(f"no size is called {size!r}; choose one of {', '.join(SIZES)}")
+    return keyword if size == "tiny" else f"{keyword}-{size}"

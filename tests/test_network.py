@@ -10,7 +10,14 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from device.errors import CorpusError  # noqa: E402
-from train_host.macs import count_macs, count_stream_macs, parameters  # noqa: E402
+from export.graph import write_network  # noqa: E402
+from export.quantize import quantize_network  # noqa: E402
+from train_host.macs import (  # noqa: E402
+    count_graph_macs,
+    count_macs,
+    count_stream_macs,
+    parameters,
+)
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
@@ -52,6 +59,15 @@ def test_base_has_the_origins_parameters(shape, count):
 
 def test_base_has_the_origins_macs():
     assert count_macs(Network(BASE_32)) == 432_672
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_macs_of_the_exported_graph_are_those_of_the_network(shape, int8):
+    network = random_network(shape)
+    graph = write_network(network, quantize_network(network) if int8 else {})
+    counted = count_graph_macs(graph, network.front_end)
+    assert counted == (count_macs(network), count_stream_macs(network))
 
 
 def test_student_is_small_enough():

@@ -9,8 +9,10 @@ the attention are left out.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +58,49 @@ def count_stream_macs(network: Network) -> float:
     return (count_macs(network, network.shape.kernel[1]) * network.front_end.sample_rate) / (
         step * network.front_end.hop
     )
+
+
+class GraphMacs(NamedTuple):
+    """What `count_macs` and `count_stream_macs` give, counted on the exported graph."""
+
+    clip: int
+    stream_second: float
+
+
+def count_graph_macs(model: onnx.ModelProto, front_end: FrontEnd) -> GraphMacs:
+    """MACs of a network exported by `export.graph.write_network`, by the same rules.
+
+    The graph computes one step. In a clip the convolution, the GRU and the
+    energies run at every step; what follows the attention's window runs once.
+    """
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = [*graph.value_info, *graph.input, *graph.output]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    shapes |= {constant.name: list(constant.dims) for constant in graph.initializer}
+    each_step = after_attention = 0
+    pooled = {"energies_next", "values_next"}
+    for node in graph.node:
+        macs = _node_macs(node, shapes)
+        if pooled.intersection(node.input):
+            pooled.update(node.output)
+            after_attention += macs
+        else:
+            each_step += macs
+    step, tail = shapes["mel"][1], shapes["conv_tail"][1]
+    steps = (CLIP_FRAMES - tail - step) // step + 1
+    a_second = front_end.sample_rate / (step * front_end.hop)
+    return GraphMacs(steps * each_step + after_attention, (each_step + after_attention) * a_second)
+
+
+def _node_macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    if node.op_type not in ("Conv", "Gemm", "GRU"):
+        return 0
+    weight = shapes[node.input[1]]
+    if node.op_type == "Conv":
+        return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
+    if node.op_type == "Gemm":
+        return math.prod(weight)
+    return _gru_cell_macs(weight[2], shapes[node.input[2]][2])
 
 
 def front_end_macs(front_end: FrontEnd, frames: int = CLIP_FRAMES) -> int:

@@ -1,6 +1,7 @@
 # kws-pi: train, compress, export and deploy a keyword spotter.
 
 KEYWORD ?= sheila
+SIZE ?= tiny
 DATA ?=
 SPEECH ?=
 NOISE ?=
@@ -10,11 +11,15 @@ PI ?=
 MODEL ?=
 CONFIG ?=
 
-BUILD = build/$(KEYWORD)
+ifneq ($(words $(SIZE)) $(filter-out tiny small,$(SIZE)),1 )
+$(error SIZE is "$(SIZE)": say SIZE=tiny or SIZE=small)
+endif
+
+BUILD = build/$(KEYWORD)$(if $(filter small,$(SIZE)),-small)
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report data corpus demo test lint deb deploy logs clean lock
+.PHONY: help setup compress train export report bench data corpus demo test lint deb deploy logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -23,13 +28,14 @@ help: ## print this list
 	@echo
 	@echo "Variables:"
 	@echo "  KEYWORD=$(KEYWORD)    any word of the corpus"
+	@echo "  SIZE=tiny|small   what the model may cost; small takes more and hears better"
 	@echo "  DATA=DIR          recordings in the layout of Speech Commands; without it the embedded corpus"
 	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
 	@echo "  NOISE=DIR         further noise and music"
 	@echo "  SYNTH=1           add synthetic voices that say the keyword and near-words"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
 	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to"
-	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show or deploy"
+	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show, measure or deploy"
 	@echo "  CONFIG=FILE       settings that replace the Pi's /etc/kws-pi/config.toml"
 
 setup: ## make .venv with every locked package, the build of torch for the CPU
@@ -41,7 +47,7 @@ train: setup ## train base, teacher and student for KEYWORD
 ifneq ($(SYNTH),)
 	@$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
 endif
-	@$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --output "$(BUILD)" \
+	@$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --size $(SIZE) --output "$(BUILD)" \
 	    $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
 	    $(if $(NOISE),--noise "$(NOISE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
 	    $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
@@ -51,6 +57,10 @@ export: setup ## write ONNX, TorchScript and the manifest of the trained student
 
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"
+
+bench: setup ## measure base, shipped models and MODEL in one run
+	@mkdir -p build
+	@$(PYTHON) -m train_host.bench $(if $(MODEL),--model "$(MODEL)") --json build/bench.json
 
 data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
 	@$(PYTHON) -m train_host.download data/speech_commands

@@ -53,14 +53,15 @@ def default_manifest(folders: tuple[Path, ...] = MODEL_FOLDERS) -> Path:
     """The manifest of the shipped model.
 
     `models/default` holds the manifest's name in one line; without it, the
-    only manifest of the folder is meant. Raises ManifestError when there is
-    none, or no telling which.
+    only manifest that lies beside its network is meant. Raises ManifestError
+    when there is none, or no telling which.
     """
     for folder in folders:
         try:
             return folder / (folder / "default").read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            manifests = sorted(folder.glob("*.json"))
+            found = sorted(folder.glob("*.json"))
+            manifests = [path for path in found if path.with_suffix(".onnx").is_file()]
         if len(manifests) == 1:
             return manifests[0]
         if manifests:

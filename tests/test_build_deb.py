@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from deploy.build_deb import DEBIAN, ROOT, build, fetch_runtime, source_date
+from deploy.choose import choose_model
 from deploy.errors import DeployError
 from device import __version__
 from device.errors import ManifestError
+from device.model import default_manifest, load_model
 
 LOUD = Path(__file__).resolve().parent / "loud" / "loud.json"
 
@@ -70,6 +72,22 @@ def test_contents(runtime: Path, tmp_path: Path) -> None:
     assert found["usr/bin/kws-pi"].mode == 0o755
     assert {(entry.uid, entry.gid) for entry in found.values()} == {(0, 0)}
     assert {entry.mtime for entry in found.values()} == {source_date()}
+
+
+def test_the_chosen_size_is_what_the_device_runs(runtime: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("loud", "loud-small"):
+        shutil.copy(LOUD, models / f"{name}.json")
+        shutil.copy(LOUD.with_suffix(".onnx"), models)
+    (models / "default").write_text("loud-small.json\n")
+    chosen = choose_model(None, tmp_path / "build", models)
+    package = build(chosen, runtime, tmp_path / "out")
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path / "tree")], check=True)
+    installed = tmp_path / "tree/usr/share/kws-pi/models"
+    assert default_manifest((installed,)) == installed / "loud-small.json"
+    load_model(default_manifest((installed,)))
+    assert not (installed / "loud.json").exists()
 
 
 def test_control(runtime: Path, tmp_path: Path) -> None:

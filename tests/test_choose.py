@@ -15,11 +15,13 @@ from device.manifest import read_manifest
 LOUD = Path(__file__).resolve().parent / "loud" / "loud.json"
 
 
-def add_model(folder: Path, kind: str, age_s: float = 0, **changes: Any) -> Path:
+def add_model(
+    folder: Path, kind: str, age_s: float = 0, name: str = "loud", **changes: Any
+) -> Path:
     """A copy of the test's model as if it had been built from a corpus of that kind."""
     folder.mkdir(parents=True)
-    shutil.copy(LOUD.with_suffix(".onnx"), folder / "loud.onnx")
-    path = folder / "loud.json"
+    path = folder / f"{name}.json"
+    shutil.copy(LOUD.with_suffix(".onnx"), path.with_suffix(".onnx"))
     training = {"corpus": {"name": f"the {kind} corpus", "kind": kind}}
     dataclasses.replace(read_manifest(LOUD), training=training, **changes).write(path)
     time = 1e9 - age_s
@@ -47,6 +49,12 @@ def test_the_last_from_recordings_comes_next(tmp_path: Path, shipped: Path) -> N
     add_model(tmp_path / "build" / "newest", "embedded")
     (newer.parent / "loud.table.json").write_text("{}")
     assert choose_model(None, tmp_path / "build", shipped) == newer
+
+
+def test_both_sizes_of_a_keyword_are_seen(tmp_path: Path, shipped: Path) -> None:
+    add_model(tmp_path / "build" / "loud", "recordings", age_s=60)
+    small = add_model(tmp_path / "build" / "loud-small", "recordings", name="loud-small")
+    assert choose_model(None, tmp_path / "build", shipped) == small
 
 
 def test_an_embedded_model_is_not_taken_unasked(tmp_path: Path, shipped: Path) -> None:

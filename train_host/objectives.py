@@ -2,23 +2,25 @@
 
 The base models learn as the origin's did: cross-entropy on one-second clips.
 The student learns on streams: the step at which it is surest counts, whether
-it should have been sure (max-pooling loss, Sun et al., "Max-pooling loss
-training of long short-term memory networks for small-footprint keyword
-spotting", arXiv 1705.02411) or should not have been; what it learns from a
-teacher besides is in `distill`.
+it should have been sure or should not have been. What it learns from a teacher
+besides are terms, which `distill` defines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train_host.distill import Streamed, Term, at_focus, margin_of
+from device.errors import RecipeError
 from train_host.network import Network, StreamState, Trace
 from train_host.scenes import Batch
+
+POOLED_STEPS = 2
+"""The detector averages a few steps, so one step alone must not count."""
 
 
 class ClipObjective:
@@ -29,6 +31,14 @@ class ClipObjective:
 
     def __call__(self, batch: Batch) -> Tensor:
         return functional.cross_entropy(self.network.clip(batch.window), batch.positive.long())
+
+
+class Streamed(Protocol):
+    """What runs on streams: a `Network`, or one with its normalisation around it."""
+
+    def initial_state(self, batch: int) -> StreamState: ...
+
+    def trace(self, mel: Tensor, state: StreamState) -> Trace: ...
 
 
 class Normalised(nn.Module):
@@ -58,54 +68,61 @@ class Normalised(nn.Module):
         return self.network.trace(self.normalise(mel), state)
 
 
-class StreamObjective(nn.Module):
-    """Max-pooling loss on streams, plus the terms of distillation, if any.
+def margin_of(logits: Tensor) -> Tensor:
+    """(..., 2) -> (...): the logit of the keyword's probability."""
+    return logits[..., 1] - logits[..., 0]
 
-    Half the scenes start where a scene of the batch before ended, so that the
-    network learns to run on; the other half start a stream. A teacher that
-    streams hears the very same, and runs once for all the terms that ask for it.
+
+def at_focus(margin: Tensor, focus: Tensor) -> Tensor:
+    """(B, K) margins and mask -> (B,): the mean of the highest steps of each focus.
+
+    Where there is no focus the value is -50 and means nothing.
+    """
+    highest = margin.masked_fill(~focus, -1e4).topk(POOLED_STEPS, dim=1).values
+    return highest.clamp(min=-50).mean(dim=1)
+
+
+def max_pooling_loss(margin: Tensor, batch: Batch, mean_weight: float = 0.3) -> Tensor:
+    """How far the margins (B, K) are from what the labels ask: a scalar.
+
+        mean over keywords of -log p(highest steps at the focus)
+        + mean over scenes of -log(1 - p(highest quiet step))
+        + mean_weight x mean over quiet steps of -log(1 - p)
+
+    after Sun et al., "Max-pooling loss training of long short-term memory
+    networks for small-footprint keyword spotting", arXiv 1705.02411.
+    """
+    loudest = margin.masked_fill(~batch.quiet, -1e4).amax(dim=1).clamp(min=-50)
+    hits = functional.softplus(-at_focus(margin, batch.focus))[batch.positive]
+    alarms = functional.softplus(loudest)
+    murmur = (functional.softplus(margin) * batch.quiet).sum(1) / batch.quiet.sum(1).clamp(1)
+    return hits.mean() + alarms.mean() + mean_weight * murmur.mean()
+
+
+class Streams:
+    """Streams that run on from batch to batch.
+
+    Half the scenes start where a scene of the batch before ended, so that a
+    network learns to run on; the other half start a stream. All networks that
+    run on one batch go on from the same scenes, so that they hear the same.
     """
 
-    def __init__(
-        self, model: Normalised, terms: Iterable[Term] = (), *, mean_weight: float = 0.3
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.terms = nn.ModuleList(terms)
-        self.mean_weight = mean_weight
-        teachers: list[Streamed | None] = [term.streamed for term in self.terms]  # type: ignore[misc]
-        self.teachers = {id(t): t for t in teachers if t is not None}
+    def __init__(self) -> None:
         self.carried: dict[int, StreamState] = {}
+        self.turn: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, batch: Batch) -> Tensor:
-        turn = self._turn(len(batch.mel))
-        student = self._run(self.model, batch, turn)
-        with torch.no_grad():
-            traces = {key: self._run(t, batch, turn) for key, t in self.teachers.items()}
-        margin = margin_of(student.logits)
-        # A scene without a focus has no such step: its value is masked out below.
-        pooled = at_focus(margin, batch.focus)
-        loudest = margin.masked_fill(~batch.quiet, -1e4).amax(dim=1).clamp(min=-50)
-        hits = functional.softplus(-pooled)[batch.positive]
-        alarms = functional.softplus(loudest)
-        murmur = (functional.softplus(margin) * batch.quiet).sum(1) / batch.quiet.sum(1).clamp(1)
-        loss = hits.mean() + alarms.mean() + self.mean_weight * murmur.mean()
-        for term in self.terms:
-            loss = loss + term(batch, student, pooled, traces.get(id(term.streamed)))
-        return loss
+    def begin(self, batch: Batch) -> None:
+        """Draws which scene of the batch before each row goes on from, and whether it does."""
+        size = len(batch.mel)
+        sizes = {len(state.energies) for state in self.carried.values()}
+        # Rows are shuffled, so that a scene follows any other.
+        self.turn = (torch.randperm(size), torch.rand(size) < 0.5) if sizes == {size} else None
 
-    def _turn(self, size: int) -> tuple[Tensor, Tensor] | None:
-        """Which scene of the batch before each row goes on from, and whether it does."""
-        state = self.carried.get(id(self.model))
-        if state is None or len(state.energies) != size:
-            return None
-        # Rows are shuffled, so that a scene follows any other; every second starts anew.
-        return torch.randperm(size), torch.rand(size) < 0.5
-
-    def _run(self, model: Streamed, batch: Batch, turn: tuple[Tensor, Tensor] | None) -> Trace:
+    def run(self, model: Streamed, batch: Batch) -> Trace:
+        """The model's trace of the batch; its state is kept for the batch that follows."""
         state = model.initial_state(len(batch.mel))
-        if turn is not None:
-            state = _go_on(state, self.carried[id(model)], *turn)
+        if self.turn is not None:
+            state = _go_on(state, self.carried[id(model)], *self.turn)
         trace = model.trace(batch.mel, state)
         self.carried[id(model)] = StreamState(*(part.detach() for part in trace.state))
         return trace
@@ -119,3 +136,59 @@ def _go_on(fresh: StreamState, carried: StreamState, order: Tensor, kept: Tensor
         chosen = kept.reshape([-1 if d == rows else 1 for d in range(new.dim())])
         parts.append(torch.where(chosen, old.index_select(rows, order), new))
     return StreamState(*parts)
+
+
+class Term(nn.Module):
+    """One thing to learn from a teacher besides the labels.
+
+    The teacher is no submodule: it is neither trained nor saved with the term.
+    """
+
+    def __init__(self, weight: float, streamed: Streamed | None) -> None:
+        super().__init__()
+        self.weight = weight
+        # Within a tuple, where torch does not look for submodules.
+        self._streamed = (streamed,)
+
+    @property
+    def streamed(self) -> Streamed | None:
+        """The teacher whose trace of the student's own scenes the term is to be given."""
+        return self._streamed[0]
+
+    def forward(self, batch: Batch, student: Trace, teacher: Trace | None) -> Tensor:
+        """A scalar, the term's weight included. `teacher` is the trace of `streamed`."""
+        raise NotImplementedError
+
+
+class StreamObjective(nn.Module):
+    """Max-pooling loss on streams, plus the terms of distillation, if any.
+
+    A streaming teacher runs once for all the terms that ask for it.
+    """
+
+    def __init__(
+        self, model: Normalised, terms: Sequence[Term] = (), *, mean_weight: float = 0.3
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.terms = nn.ModuleList(terms)
+        self.mean_weight = mean_weight
+        self.teachers = {id(t.streamed): t.streamed for t in terms if t.streamed is not None}
+        self.streams = Streams()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss. Raises RecipeError when a teacher's step is not as long as the student's."""
+        self.streams.begin(batch)
+        student = self.streams.run(self.model, batch)
+        with torch.no_grad():
+            traces = {key: self.streams.run(t, batch) for key, t in self.teachers.items()}
+        for trace in traces.values():
+            if trace.logits.shape != student.logits.shape:
+                raise RecipeError(
+                    f"the teacher takes {trace.logits.shape[1]} steps where the student takes "
+                    f"{student.logits.shape[1]}; give both the same stride in time"
+                )
+        loss = max_pooling_loss(margin_of(student.logits), batch, self.mean_weight)
+        for term in self.terms:
+            loss = loss + term(batch, student, traces.get(id(term.streamed)))
+        return loss

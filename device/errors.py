@@ -41,6 +41,10 @@ class CorpusError(KwsPiError):
     """The recordings to train on are missing or not in the expected layout."""
 
 
+class RecipeError(KwsPiError):
+    """A recipe, or one of its stages, cannot be carried out."""
+
+
 class ExportError(KwsPiError):
     """The exported model does not compute what the trained network computes."""
 

@@ -33,10 +33,15 @@ class Int8Weight:
         return self.values.float() * self.scales.reshape(shape)
 
 
+def row_scales(weight: Tensor, largest: int = LARGEST) -> Tensor:
+    """(rows,): the scale that puts each row's greatest value on `largest`; 1 for zeros."""
+    greatest = weight.detach().abs().flatten(1).amax(1)
+    return torch.where(greatest > 0, greatest / largest, torch.ones_like(greatest))
+
+
 def quantize_weight(weight: Tensor) -> Int8Weight:
-    """The nearest int8 weight. A row of zeros keeps scale 1."""
-    largest = weight.detach().abs().flatten(1).amax(1)
-    scales = torch.where(largest > 0, largest / LARGEST, torch.ones_like(largest))
+    """The nearest int8 weight."""
+    scales = row_scales(weight)
     rows = scales.reshape([-1] + [1] * (weight.dim() - 1))
     return Int8Weight((weight.detach() / rows).round().to(torch.int8), scales)
 

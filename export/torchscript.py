@@ -130,19 +130,26 @@ def write_streaming(network: Network, weights: dict[str, Int8Weight]) -> torch.j
     return _script(_Step(network, weights), network)
 
 
-def write_dynamic(network: Network) -> torch.jit.ScriptModule:
-    """TorchScript whose GRU and linear layers also quantize their activations.
+def dynamic_twin(network: Network) -> Network:
+    """A copy whose GRU and linear layers have int8 weights and quantize their activations too.
 
     Weights get a scale for each output channel: with one for the whole weight,
-    torch's default, probabilities move twice as far. Feed it whole steps:
-    activation scales depend on the chunk. Load and run it in `engine_of_the_pi`.
+    torch's default, probabilities move twice as far. Activations get one for
+    all that a call holds, so that results depend on the chunk and on the other
+    streams of a batch. Make it and run it in `engine_of_the_pi`.
     """
-    with engine_of_the_pi(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        dynamic = torch.ao.quantization.quantize_dynamic(
+        twin: Network = torch.ao.quantization.quantize_dynamic(
             network, dict.fromkeys((nn.GRU, nn.Linear), per_channel_dynamic_qconfig)
         )
-        return _script(_Step(dynamic, {}), network)
+    return twin
+
+
+def write_dynamic(network: Network) -> torch.jit.ScriptModule:
+    """TorchScript of `dynamic_twin`. Feed it whole steps, load and run it in `engine_of_the_pi`."""
+    with engine_of_the_pi():
+        return _script(_Step(dynamic_twin(network), {}), network)
 
 
 def save(module: torch.jit.ScriptModule, path: Path) -> None:

@@ -74,9 +74,10 @@ class GraphWriter:
         )
 
     def convolution(self, value: str, prefix: str, **attributes: Any) -> str:
-        """A convolution whose weight and bias the network keeps under `prefix`."""
-        weight, bias = self.weight(f"{prefix}.weight"), self.bias(f"{prefix}.bias")
-        return self.node("Conv", value, weight, bias, **attributes)
+        """A convolution whose weight and bias, if any, the network keeps under `prefix`."""
+        bias = f"{prefix}.bias"
+        biases = [self.bias(bias)] if bias in self.parameters else []
+        return self.node("Conv", value, self.weight(f"{prefix}.weight"), *biases, **attributes)
 
     def gru_gates(self, name: str) -> None:
         """Reorders a GRU parameter's rows from torch's (r, z, n) to ONNX's (z, r, n)."""

@@ -111,9 +111,14 @@ def test_frames_must_be_whole_steps():
         network.stream(torch.zeros(1, 9, 40), network.initial_state())
 
 
-def test_folding_changes_nothing():
-    network, mel = random_network(STUDENT), random_mel(10)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_folding_changes_nothing(shape):
+    network, mel = random_network(shape), random_mel(10)
     mean, std = torch.linspace(-9, -4, 40), torch.linspace(1, 4, 40)
+    if shape.convolution == "full":
+        with pytest.raises(ValueError, match="one mean and deviation for all bands"):
+            fold_normalisation(network, mean, std)
+        mean, std = mean[:1].expand(40), std[:1].expand(40)
     state = network.initial_state(2)
     normalised = state._replace(conv_tail=(state.conv_tail - mean) / std)
     with torch.no_grad():

@@ -98,8 +98,9 @@ class SeparableConvolution(nn.Module):
 
     def __init__(self, shape: Shape, bands: int) -> None:
         super().__init__()
+        # No bias: the pointwise one, which follows at once, serves both.
         self.depthwise = nn.Conv1d(
-            bands, bands, shape.kernel[1], stride=shape.stride[1], groups=bands
+            bands, bands, shape.kernel[1], stride=shape.stride[1], groups=bands, bias=False
         )
         self.pointwise = nn.Conv1d(bands, shape.channels, 1)
 
@@ -221,19 +222,29 @@ class Network(nn.Module):
 
 
 def fold_normalisation(network: Network, mean: Tensor, std: Tensor) -> None:
-    """Makes a separable network that was trained on (mel - mean) / std take mel itself.
+    """Makes a network that was trained on (mel - mean) / std take mel itself.
 
-    `mean` and `std` are (bands,). The depthwise filters absorb both, so the
-    running network spends nothing on them.
+    `mean` and `std` are (bands,). The filters absorb both, so the running
+    network spends nothing on them. Raises ValueError when they differ between
+    bands and the convolution is full: its filters slide over the bands.
     """
     convolution = network.convolution
-    if not isinstance(convolution, SeparableConvolution):
-        raise TypeError("only a separable convolution can absorb a normalisation of each band")
-    depthwise = convolution.depthwise
-    assert depthwise.bias is not None
     with torch.no_grad():
-        depthwise.weight /= std[:, None, None]
-        depthwise.bias -= depthwise.weight.sum(dim=(1, 2)) * mean
+        if isinstance(convolution, SeparableConvolution):
+            filters, mix = convolution.depthwise.weight, convolution.pointwise
+            filters /= std[:, None, None]
+            assert mix.bias is not None
+            mix.bias -= mix.weight[:, :, 0] @ (filters.sum(dim=(1, 2)) * mean)
+        else:
+            assert isinstance(convolution, FullConvolution)
+            if not (mean.allclose(mean[0]) and std.allclose(std[0])):
+                raise ValueError(
+                    "a full convolution absorbs one mean and deviation for all bands only"
+                )
+            conv = convolution.conv
+            assert conv.bias is not None
+            conv.weight /= std[0]
+            conv.bias -= conv.weight.flatten(1).sum(dim=1) * mean[0]
 
 
 def save_checkpoint(network: Network, path: Path, **record: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from device.errors import ManifestError
 from device.manifest import Manifest, read_manifest
-from device.model import default_manifest
+from device.model import default_manifest, manifests_in
 
 
 def choose_model(named: Path | None, build: Path, shipped: Path) -> Path:
@@ -28,8 +28,8 @@ def choose_model(named: Path | None, build: Path, shipped: Path) -> Path:
 
 def _manifests(build: Path) -> Iterator[Path]:
     """Manifests beside an exported network; those that cannot be read are passed over."""
-    for path in sorted(build.glob("*/*.json")):
-        if path.with_suffix(".onnx").is_file():
+    for folder in sorted(build.glob("*/")):
+        for path in manifests_in(folder):
             try:
                 read_manifest(path)
             except ManifestError:

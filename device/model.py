@@ -49,6 +49,12 @@ def load_model(path: Path) -> Model:
     return Model(manifest, log_mel, OnnxEngine(manifest, path))
 
 
+def manifests_in(folder: Path) -> list[Path]:
+    """The manifests of a folder that lie beside their networks, by name."""
+    found = sorted(folder.glob("*.json"))
+    return [path for path in found if path.with_suffix(".onnx").is_file()]
+
+
 def default_manifest(folders: tuple[Path, ...] = MODEL_FOLDERS) -> Path:
     """The manifest of the shipped model.
 
@@ -60,8 +66,7 @@ def default_manifest(folders: tuple[Path, ...] = MODEL_FOLDERS) -> Path:
         try:
             return folder / (folder / "default").read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            found = sorted(folder.glob("*.json"))
-            manifests = [path for path in found if path.with_suffix(".onnx").is_file()]
+            manifests = manifests_in(folder)
         if len(manifests) == 1:
             return manifests[0]
         if manifests:

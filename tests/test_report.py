@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch")
 from device.manifest import read_manifest  # noqa: E402
 from export.__main__ import export_references, export_student  # noqa: E402
 from train_host.corpus import read_embedded  # noqa: E402
+from train_host.macs import state_dict_bytes  # noqa: E402
 from train_host.network import BASE_32, BASE_64, STUDENT, Network, save_checkpoint  # noqa: E402
-from train_host.report import main, microseconds_per_step, state_dict_bytes  # noqa: E402
+from train_host.report import main, microseconds_per_step  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ the attention are left out.
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from device.errors import ExportError
 from device.manifest import FrontEnd
 from train_host.network import Network
 
@@ -72,6 +74,7 @@ def count_graph_macs(model: onnx.ModelProto, front_end: FrontEnd) -> GraphMacs:
 
     The graph computes one step. In a clip the convolution, the GRU and the
     energies run at every step; what follows the attention's window runs once.
+    Raises ExportError for another graph.
     """
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = [*graph.value_info, *graph.input, *graph.output]
@@ -86,6 +89,8 @@ def count_graph_macs(model: onnx.ModelProto, front_end: FrontEnd) -> GraphMacs:
             after_attention += macs
         else:
             each_step += macs
+    if not {"mel", "conv_tail", "energies_next"} <= shapes.keys():
+        raise ExportError("its MACs cannot be counted: it is no network that `make export` wrote")
     step, tail = shapes["mel"][1], shapes["conv_tail"][1]
     steps = (CLIP_FRAMES - tail - step) // step + 1
     a_second = front_end.sample_rate / (step * front_end.hop)
@@ -131,3 +136,10 @@ def parameters(network: Network) -> int:
 def weight_payload(tensors: list[Tensor]) -> int:
     """Bytes of the tensors themselves."""
     return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def state_dict_bytes(network: Network) -> int:
+    """Bytes of the network as torch saves its state dict."""
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    return buffer.tell()

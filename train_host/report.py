@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import json
 import platform
 import sys
@@ -47,6 +46,7 @@ from train_host.macs import (
     count_stream_macs,
     front_end_macs,
     parameters,
+    state_dict_bytes,
     weight_payload,
 )
 from train_host.metrics import (
@@ -57,7 +57,7 @@ from train_host.metrics import (
     miss_at,
     one_minus_auc,
 )
-from train_host.network import Network, load_checkpoint
+from train_host.network import load_checkpoint
 from train_host.page import SCORES, write_page
 from train_host.table import (
     TRAINED_HERE,
@@ -147,13 +147,6 @@ def torchscript_scores(path: Path, clips: tuple[Clip, ...], tail: int) -> Scores
             samples = np.concatenate([load(clip), noise])
             found.append(float(module(torch.from_numpy(samples)).max()))
     return np.array(found, np.float32)
-
-
-def state_dict_bytes(network: Network) -> int:
-    """Bytes of the network as torch saves its state dict."""
-    buffer = io.BytesIO()
-    torch.save(network.state_dict(), buffer)
-    return buffer.tell()
 
 
 def microseconds_per_step(paths: dict[str, Path]) -> dict[str, float]:

@@ -58,7 +58,8 @@ from train_host.metrics import (
     one_minus_auc,
 )
 from train_host.network import load_checkpoint
-from train_host.page import SCORES, write_page
+from train_host.page import write_page
+from train_host.page_contents import SCORES
 from train_host.table import (
     TRAINED_HERE,
     export_rows,

@@ -10,17 +10,16 @@ torch = pytest.importorskip("torch")
 
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
-from train_host import train  # noqa: E402
+from train_host import stores, train  # noqa: E402
 from train_host.calibrate import calibrate, count_detections, detection_for  # noqa: E402
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
 from train_host.network import BASE_64, STUDENT, Network, load_checkpoint  # noqa: E402
+from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.teacher import load_published  # noqa: E402
 
-TINY = train.Effort(
-    base_steps=4, teacher_steps=4, student_steps=6, keyword_versions=1, other_versions=0, batch=8
-)
+TINY = train.Effort(base=4, teacher=4, tutor=4, student=6)
 
 
 def said(capsys) -> str:
@@ -39,17 +38,21 @@ def few_clips(monkeypatch):
     small = dataclasses.replace(corpus, clips=tuple(chosen))
     monkeypatch.setattr(corpora, "read_embedded", lambda: small)
     monkeypatch.setattr(train, "QUICK", TINY)
+    monkeypatch.setattr(train, "BATCH", 8)
+    monkeypatch.setattr(stores, "KEYWORD_VERSIONS", {"embedded": 1})
+    monkeypatch.setattr(stores, "OTHER_VERSIONS", 0)
     return small
 
 
-def test_embedded_corpus_trains_all_three_networks(few_clips, tmp_path: Path, capsys):
+def test_embedded_corpus_trains_all_networks(few_clips, tmp_path: Path, capsys):
     arguments = ["--output", str(tmp_path / "sheila"), "--cache", str(tmp_path / "features")]
     assert train.main(arguments) == 0
     assert "Corpus: embedded corpus, synthetic voices" in said(capsys)
-    for name in ("base", "teacher", "student"):
+    for name in ("base", "teacher", "tutor", "student"):
         load_checkpoint(tmp_path / "sheila" / f"{name}.pt")
     student, record = load_checkpoint(tmp_path / "sheila" / "student.pt")
-    assert student.shape == STUDENT
+    assert student.shape == read_recipe(FOLDER / "tiny.toml").shape
+    assert (record["size"], record["recipe"]) == ("tiny", "tiny")
     assert record["corpus"]["kind"] == "embedded"
     assert record["keyword_clips"] == {"training": 6, "validation": 6}
     assert 0 < record["detection"]["threshold"] < 1
@@ -64,6 +67,24 @@ def test_same_seed_same_student(few_clips, tmp_path: Path):
         students.append(load_checkpoint(tmp_path / name / "student.pt")[0])
     for one, other in zip(*(s.parameters() for s in students), strict=True):
         assert torch.equal(one, other)
+
+
+def test_tutor_of_another_build_is_taken_over(few_clips, tmp_path: Path, capsys):
+    cache = ["--cache", str(tmp_path / "features")]
+    assert train.main([*cache, "--output", str(tmp_path / "a")]) == 0
+    small = ["--size", "small", "--tutor", str(tmp_path / "a"), "--output", str(tmp_path / "b")]
+    assert train.main([*cache, *small]) == 0
+    for name in ("base", "teacher", "tutor"):
+        one, other = (load_checkpoint(tmp_path / f / f"{name}.pt")[0] for f in ("a", "b"))
+        assert all(
+            torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True)
+        )
+    student, record = load_checkpoint(tmp_path / "b" / "student.pt")
+    assert student.shape == read_recipe(FOLDER / "small.toml").shape
+    assert record["size"] == "small"
+    missing = [*cache, "--tutor", str(tmp_path / "none"), "--output", str(tmp_path / "c")]
+    assert train.main(missing) == 1
+    assert "not a checkpoint" in said(capsys)
 
 
 def test_unknown_keyword_names_the_words_there_are(few_clips, tmp_path: Path, capsys):

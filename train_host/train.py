@@ -1,16 +1,19 @@
-"""Trains the networks for one keyword: base, teacher and the small student.
+"""Trains the networks for one keyword: base, teacher, tutor and the small student.
 
     python -m train_host.train --keyword sheila --output build/sheila
     python -m train_host.train --keyword sheila --data DIR --speech DIR --noise DIR \
-        --synthetic DIR --teacher kws.pth --output build/sheila
+        --synthetic DIR --teacher kws.pth --size tiny --output build/sheila
 
-Writes base.pt, teacher.pt and student.pt, each with a record of how it was
-made. A run that broke off carries on from its last checkpoint.
+The base and the teacher judge clips, as the origin's did. The tutor is the
+teacher gone on with running speech; the student learns from it, as its recipe
+says. Writes base.pt, teacher.pt, tutor.pt and student.pt, each with a record
+of how it was made. A run that broke off carries on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import logging
@@ -18,157 +21,48 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import Progress
 
-from device.errors import CorpusError, KwsPiError
-from device.manifest import FrontEnd
-from train_host import corpus as corpora
+from device.errors import KwsPiError
 from train_host.calibrate import calibrate
-from train_host.corpus import Clip, Corpus
 from train_host.distill import ClipSoftLabels
 from train_host.evaluate import clip_scores, stream_scores
-from train_host.features import FeatureStore, build_store
 from train_host.fit import fit
-from train_host.metrics import one_minus_auc
-from train_host.network import (
-    BASE_32,
-    BASE_64,
-    STUDENT,
-    Network,
-    Shape,
-    fold_normalisation,
-    save_checkpoint,
-)
+from train_host.network import BASE_32, BASE_64, Network, Shape, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective, Normalised, StreamObjective
-from train_host.scenes import Composer, Material, composer_for
+from train_host.recipe import FOLDER, Recipe, Training, carry_out, read_recipe
+from train_host.sizes import SIZES
+from train_host.stores import Stores, add_corpus_arguments, console, describe, read_corpus
 from train_host.teacher import load_published
 
-FEW = 100
-"""With fewer real training clips of the keyword than this, and synthetic ones at
-hand, the real ones all go to validation."""
+BATCH = 128
+TUTOR_RATE = 5e-4
+TEACHERS_WEIGHT = 0.15
+"""How much the teacher's opinion counts while the tutor learns. More keeps the tutor from ever
+being surer than the teacher was."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work goes into one run."""
+    """How many steps of training each network gets."""
 
-    base_steps: int
-    teacher_steps: int
-    student_steps: int
-    keyword_versions: int
-    """Augmented forms of each clip of the keyword ..."""
-    other_versions: int
-    """... and of each other clip."""
-    batch: int = 128
+    base: int
+    teacher: int
+    tutor: int
+    student: int | None
+    """None: as many as the recipe says."""
 
 
-QUICK = Effort(
-    base_steps=500, teacher_steps=700, student_steps=2000, keyword_versions=3, other_versions=1
-)
+QUICK = Effort(base=500, teacher=700, tutor=500, student=2000)
 """For the embedded corpus: minutes on two cores."""
-FULL = Effort(
-    base_steps=1500, teacher_steps=2500, student_steps=7000, keyword_versions=4, other_versions=1
-)
-"""For real recordings: half an hour on two cores, the synthesis of voices not counted. Longer
-training fits the synthetic voices better and the real ones worse."""
-
-console = Console()
-
-
-def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
-    """The corpus that the arguments name, and its kind: `embedded` or `recordings`."""
-    if args.data is None:
-        corpus, kind = corpora.read_embedded(), "embedded"
-    else:
-        corpus, kind = corpora.read_folder(args.data), "recordings"
-    if args.synthetic is not None:
-        real = len(corpus.of("training", args.keyword))
-        if real < FEW:
-            corpus = corpora.hold_out_speakers(corpus, args.keyword)
-            console.print(
-                f"Only {real} recordings of {args.keyword!r} could train: they and their "
-                "speakers are kept for validation, and synthetic voices train."
-            )
-        corpus = corpora.join([corpus, corpora.read_synthetic(args.synthetic)])
-    corpus.require(args.keyword)
-    for split in ("training", "validation"):
-        if not corpus.of(split, args.keyword):
-            raise CorpusError(
-                f"{corpus.name}: no clip of {args.keyword!r} falls into the {split} split; "
-                "add recordings of more speakers or use SYNTH=1"
-            )
-    return corpus, kind
-
-
-class Stores:
-    """Features of all the clips that one run needs."""
-
-    def __init__(self, corpus: Corpus, args: argparse.Namespace, effort: Effort) -> None:
-        self.cache = args.cache
-        self.seed = args.seed
-        keyword = args.keyword
-
-        def others(split: str, kind: str) -> list[Clip]:
-            return [c for c in corpus.of(split, None) if c.word != keyword and c.kind == kind]  # type: ignore[arg-type]
-
-        speech = list(corpora.read_recordings(args.speech).clips) if args.speech else []
-        noise = list(corpus.noise)
-        if args.noise:
-            noise += corpora.read_recordings(args.noise, corpora.NOISE).noise
-        self.training = Material(
-            keyword=self._store("keyword", corpus.of("training", keyword), effort.keyword_versions),
-            others=[
-                self._store(f"other words, {kind}", clips, effort.other_versions)
-                for kind in ("real", "synthetic")
-                if (clips := others("training", kind))
-            ],
-            speech=self._optional("running speech", speech, "training"),
-            noise=self._optional("noise", noise, "training"),
-        )
-        self.validation_clips = corpus.of("validation")
-        self.validation = self._store("validation clips", self.validation_clips, 0)
-        self.validation_speech = self._optional("validation speech", speech, "validation")
-        self.is_keyword = np.array([c.word == keyword for c in self.validation_clips])
-        self.is_real = np.array([c.kind == "real" for c in self.validation_clips])
-
-    def _store(self, name: str, clips: Any, versions: int) -> FeatureStore:
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task(f"features: {name}", total=len(clips) * (versions + 1))
-            return build_store(
-                clips,
-                self.cache,
-                front_end=FrontEnd(),
-                versions=versions,
-                seed=self.seed,
-                progress=lambda done: progress.advance(task, done),
-            )
-
-    def _optional(self, name: str, clips: list[Clip], split: str) -> FeatureStore | None:
-        # Speakers of the test split are for judging only.
-        chosen = [c for c in clips if c.split == split]
-        return self._store(name, chosen, 0) if chosen else None
-
-    def composer(self, network: Network, seed: int) -> Composer:
-        return composer_for(self.training, network, seed)
-
-    def gaps(self, scores: np.ndarray[Any, Any]) -> dict[str, float]:
-        """1 - AUC on validation: all clips, and where there are real ones, those."""
-        chosen = {"all": np.ones(len(scores), bool), "real": self.is_real}
-        return {
-            name: one_minus_auc(scores[self.is_keyword & rows], scores[~self.is_keyword & rows])
-            for name, rows in chosen.items()
-            if (self.is_keyword & rows).any() and (~self.is_keyword & rows).any()
-        }
+FULL = Effort(base=1500, teacher=2500, tutor=2500, student=None)
+"""For real recordings: less than an hour on two cores, the synthesis of voices not counted."""
 
 
 def train_base(
-    name: str, shape: Shape, steps: int, stores: Stores, args: argparse.Namespace, effort: Effort
+    name: str, shape: Shape, steps: int, stores: Stores, args: argparse.Namespace
 ) -> Network:
     """The origin's CRNN, trained on one-second clips."""
     torch.manual_seed(args.seed)
@@ -179,7 +73,7 @@ def train_base(
         ClipObjective(network),
         stores.composer(network, args.seed + shape.hidden),
         steps=steps,
-        batch=effort.batch,
+        batch=BATCH,
         rate=3e-3,
         partial=args.output / f"{name}.partial.pt",
     )
@@ -191,49 +85,73 @@ def train_base(
     return network
 
 
-def train_student(
+def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Network:
+    """The published teacher if there is one, else one of its shape, trained here."""
+    if args.teacher is None:
+        return train_base("teacher", BASE_64, effort.teacher, stores, args)
+    teacher = load_published(args.teacher)
+    save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
+    gaps = stores.gaps(clip_scores(teacher, stores.validation))
+    console.print(f"teacher {args.teacher.name}: 1 - AUC on validation clips {gaps}")
+    return teacher
+
+
+def train_tutor(
     teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
-) -> tuple[Network, list[tuple[int, float]]]:
-    """The small streaming network, distilled from the teacher."""
+) -> Network:
+    """The teacher gone on with streams: the same weights, a loss on every step.
+
+    It keeps what the teacher knows of real voices, since it starts from it and
+    hears its opinion, and learns near-words and running speech, which the
+    teacher has never met.
+    """
     torch.manual_seed(args.seed)
-    network = Network(STUDENT)
-    composer = stores.composer(network, args.seed)
-    sample = torch.cat([composer.batch(256).mel for _ in range(4)]).flatten(0, 1)
-    model = Normalised(network, sample.mean(0), sample.std(0))
+    network = copy.deepcopy(teacher)
+    bands = network.front_end.mel_bands
+    model = Normalised(network, torch.zeros(bands), torch.ones(bands))
     curve = fit(
-        "student",
+        "tutor",
         model,
-        StreamObjective(model, [ClipSoftLabels(teacher)]),
-        composer,
-        steps=effort.student_steps,
-        batch=effort.batch,
-        rate=4e-3,
-        partial=args.output / "student.partial.pt",
+        StreamObjective(model, [ClipSoftLabels(teacher, weight=TEACHERS_WEIGHT)]),
+        stores.composer(network, args.seed),
+        steps=effort.tutor,
+        batch=BATCH,
+        rate=TUTOR_RATE,
+        partial=args.output / "tutor.partial.pt",
     )
-    fold_normalisation(network, model.mean, model.std)
-    return network, curve
+    gaps = stores.gaps(stream_scores(network, stores.validation))
+    console.print(f"tutor: 1 - AUC on validation clips {gaps}")
+    save_checkpoint(network, args.output / "tutor.pt", curve=curve, seed=args.seed)
+    return network
+
+
+def choose_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe that the arguments name. Raises RecipeError when it cannot be read."""
+    return read_recipe(args.recipe or FOLDER / f"{args.size}.toml")
 
 
 def run(args: argparse.Namespace) -> None:
     started = time.monotonic()
     # The networks are small: a second thread gains less than composing scenes beside it.
     torch.set_num_threads(1)
+    recipe = choose_recipe(args)
     corpus, kind = read_corpus(args)
     console.print(f"Corpus: {corpus.name}")
     effort = FULL if kind == "recordings" else QUICK
     if args.steps:
-        effort = dataclasses.replace(effort, student_steps=args.steps)
+        effort = dataclasses.replace(effort, student=args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
-    stores = Stores(corpus, args, effort)
-    train_base("base", BASE_32, effort.base_steps, stores, args, effort)
-    if args.teacher:
-        teacher = load_published(args.teacher)
-        save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
-        gaps = stores.gaps(clip_scores(teacher, stores.validation))
-        console.print(f"teacher {args.teacher.name}: 1 - AUC on validation clips {gaps}")
+    stores = Stores(corpus, kind, args)
+    if args.tutor is None:
+        train_base("base", BASE_32, effort.base, stores, args)
+        teacher = find_teacher(stores, args, effort)
+        tutor = train_tutor(teacher, stores, args, effort)
     else:
-        teacher = train_base("teacher", BASE_64, effort.teacher_steps, stores, args, effort)
-    student, curve = train_student(teacher, stores, args, effort)
+        teacher, tutor = take_over(args)
+    training = Training(
+        stores.composer(tutor, args.seed), teacher, tutor, args.output, BATCH, args.seed
+    )
+    student, curve = carry_out(recipe, training, effort.student)
     gaps = stores.gaps(stream_scores(student, stores.validation))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
     detection, expected = calibrate(
@@ -243,13 +161,15 @@ def run(args: argparse.Namespace) -> None:
         student,
         args.output / "student.pt",
         keyword=args.keyword,
+        size=args.size,
+        recipe=recipe.name,
         corpus={"name": describe(corpus, args), "kind": kind, "skipped": corpus.skipped},
         clips={split: len(corpus.of(split)) for split in ("training", "validation")},
         keyword_clips={
             split: len(corpus.of(split, args.keyword)) for split in ("training", "validation")
         },
         teacher=args.teacher.name if args.teacher else "trained here",
-        effort=dataclasses.asdict(effort),
+        effort=dataclasses.asdict(effort) | {"student": effort.student or recipe.steps},
         seed=args.seed,
         curve=curve,
         detection=dataclasses.asdict(detection),
@@ -263,30 +183,29 @@ def run(args: argparse.Namespace) -> None:
     console.print(f"Trained in {(time.monotonic() - started) / 60:.1f} min: {args.output}")
 
 
-def describe(corpus: Corpus, args: argparse.Namespace) -> str:
-    """The corpus in words that hold no path of this machine."""
-    parts = ["Speech Commands layout" if args.data else corpus.name]
-    if args.synthetic:
-        parts.append("synthetic voices")
-    if args.speech:
-        parts.append("running speech")
-    if args.noise:
-        parts.append("noise")
-    return ", ".join(parts)
+def take_over(args: argparse.Namespace) -> tuple[Network, Network]:
+    """Teacher and tutor of another build folder, whose base is taken over as well.
+
+    Raises CorpusError when a checkpoint is not there.
+    """
+    networks = {}
+    for name in ("base", "teacher", "tutor"):
+        networks[name], record = load_checkpoint(args.tutor / f"{name}.pt")
+        save_checkpoint(networks[name], args.output / f"{name}.pt", **record)
+    return networks["teacher"], networks["tutor"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--keyword", default="sheila", help="a word of the corpus")
-    parser.add_argument("--data", type=Path, help="folder in the layout of Speech Commands")
-    parser.add_argument("--speech", type=Path, help="folder of running speech without the keyword")
-    parser.add_argument("--noise", type=Path, help="folder of noise")
-    parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
+    add_corpus_arguments(parser)
     parser.add_argument("--teacher", type=Path, help="published teacher, a TorchScript archive")
+    parser.add_argument(
+        "--tutor", type=Path, metavar="BUILD", help="take base, teacher and tutor from there"
+    )
+    parser.add_argument("--size", choices=SIZES, default="tiny", help="recipe of the student")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
-    parser.add_argument("--cache", type=Path, default=Path("build/features"))
     parser.add_argument("--steps", type=int, help="training steps of the student")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
 

@@ -1,0 +1,202 @@
+"""Recipes: what may stand in one, and that each method and term does its work in one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from device.errors import RecipeError  # noqa: E402
+from device.manifest import FrontEnd  # noqa: E402
+from export.graph import write_network  # noqa: E402
+from export.quantize import quantize_network, quantized_twin  # noqa: E402
+from train_host.features import FeatureStore  # noqa: E402
+from train_host.macs import count_macs  # noqa: E402
+from train_host.network import Network, Shape  # noqa: E402
+from train_host.prune import sparsity  # noqa: E402
+from train_host.recipe import (  # noqa: E402
+    FOLDER,
+    METHODS,
+    TERMS,
+    Training,
+    carry_out,
+    parse_recipe,
+    read_recipe,
+)
+from train_host.scenes import Composer, Material  # noqa: E402
+
+FULL = {"convolution": "full", "channels": 3, "hidden": 6, "layers": 1, "attention": "deep"}
+SEPARABLE = {**FULL, "convolution": "separable", "channels": 5}
+TEACHER = Shape("full", channels=2, hidden=9, layers=2, attention="deep")
+
+
+def noise(count: int, length: int, seed: int) -> FeatureStore:
+    frames = np.random.default_rng(seed).normal(-6, 3, (count * length, 40)).astype(np.float16)
+    return FeatureStore(
+        frames, np.arange(count + 1) * length, np.array([[10, length - 10]] * count)
+    )
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    material = Material(noise(3, 60, 0), [noise(3, 60, 1)], noise(1, 900, 2), None)
+    torch.manual_seed(0)
+    teacher = Network(TEACHER).eval()
+    return Training(Composer(material, 8, FrontEnd(), 0), teacher, teacher, tmp_path, batch=6)
+
+
+def recipe_of(shape, *stages):
+    return parse_recipe("try", {"shape": shape, "stage": list(stages)})
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("**/*.toml")), ids=lambda p: p.stem)
+def test_shipped_recipes_can_be_read(path: Path):
+    recipe = read_recipe(path)
+    assert recipe.description
+    assert recipe.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("size", "macs", "size_bytes"), [("tiny", 27_042, 5_340), ("small", 60_000, 16_384)]
+)
+def test_sizes_keep_their_limits(size: str, macs: int, size_bytes: int):
+    network = Network(read_recipe(FOLDER / f"{size}.toml").shape)
+    assert count_macs(network) <= macs
+    onnx = write_network(network, quantize_network(network)).SerializeToString()
+    assert len(onnx) <= size_bytes
+
+
+@pytest.mark.parametrize(
+    ("stage", "shape"),
+    [
+        ({"method": "prune-channels", "keep": 2}, {"channels": 2}),
+        ({"method": "prune-attention", "keep": 2}, {"attention_width": 2}),
+        ({"method": "prune-hidden", "keep": 4}, {"hidden": 4}),
+    ],
+    ids=lambda s: s.get("method"),
+)
+def test_pruned_units_are_gone(training, stage, shape):
+    train = {"method": "train", "steps": 2}
+    network, curve = carry_out(recipe_of(FULL, train, {**stage, "steps": 2}), training)
+    for key, value in shape.items():
+        assert getattr(network.shape, key) == value
+    assert curve[-1][0] == 4
+    assert not list(training.folder.iterdir())
+
+
+def test_pruned_inputs_are_gone(training):
+    network, _ = carry_out(
+        recipe_of(FULL, {"method": "prune-inputs", "keep": 7, "steps": 2}), training
+    )
+    assert network.gru.input_size == 7
+
+
+@pytest.mark.parametrize("gradual", [False, True], ids=["at once", "gradual"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_pruned_weights_stay_zero(training, scope, gradual):
+    stage = {"method": "prune-weights", "sparsity": 0.6, "scope": scope, "gradual": gradual}
+    network, _ = carry_out(recipe_of(SEPARABLE, {**stage, "steps": 5}), training)
+    assert sparsity(network) == pytest.approx(0.6, abs=0.02)
+
+
+def test_quantization_loses_nothing_after_training_aware_of_it(training):
+    stage = {"method": "quantize-aware", "parts": ["convolution", "gru", "linear"], "steps": 3}
+    for shape in (SEPARABLE, FULL):
+        network, _ = carry_out(recipe_of(shape, stage), training)
+        twin = quantized_twin(network, quantize_network(network))
+        for one, other in zip(network.parameters(), twin.parameters(), strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        {"term": "clip-soft-labels", "temperature": 3.0},
+        {"term": "stream-soft-labels", "weight": 0.7},
+        {"term": "to-teacher"},
+        {"term": "to-teacher", "learn": True},
+        {"term": "to-student"},
+        {"term": "to-student", "learn": True},
+        {"term": "to-student", "filter_steps": 2},
+        {"term": "attention-map"},
+    ],
+    ids=lambda t: "-".join(map(str, t.values())),
+)
+def test_each_term_changes_what_is_learnt(training, term):
+    stage = {"method": "train", "steps": 3}
+    alone, _ = carry_out(recipe_of(SEPARABLE, stage), training)
+    training.composer.rng = np.random.default_rng(0)
+    taught, _ = carry_out(recipe_of(SEPARABLE, {**stage, "distil": [term]}), training)
+    assert not torch.equal(alone.gru.weight_hh_l0, taught.gru.weight_hh_l0)
+
+
+def test_steps_stretch_all_stages(training):
+    recipe = recipe_of(SEPARABLE, {"steps": 30}, {"steps": 10})
+    assert carry_out(recipe, training, steps=8)[1][-1][0] == 8
+
+
+def test_a_broken_off_recipe_goes_on(training, monkeypatch):
+    recipe = recipe_of(FULL, {"steps": 2}, {"method": "prune-hidden", "keep": 4, "steps": 2})
+    monkeypatch.setitem(METHODS, "prune-hidden", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(recipe, training)
+    monkeypatch.undo()
+    trained = []
+    fit = "train_host.recipe.fit"
+    monkeypatch.setattr(fit, lambda name, *_, **__: trained.append(name) or [(2, 0.5)])
+    network, curve = carry_out(recipe, training)
+    assert trained == ["try, 2: prune-hidden"]
+    assert network.shape.hidden == 4
+    assert [step for step, _ in curve] == [2, 4]
+
+
+def broken_off(model, steps, keep):
+    raise KeyboardInterrupt
+
+
+STEPS = {"steps": 1}
+WRONG = {
+    "no stage": ({"shape": SEPARABLE}, "at least one"),
+    "unknown key": ({"shape": SEPARABLE, "stage": [STEPS], "colour": 1}, "'colour' is not known"),
+    "unknown method": ({"shape": SEPARABLE, "stage": [{**STEPS, "method": "pray"}]}, "'pray'"),
+    "unknown setting": ({"shape": SEPARABLE, "stage": [{**STEPS, "keep": 3}]}, "'keep' is not"),
+    "missing setting": (
+        {"shape": SEPARABLE, "stage": [{**STEPS, "method": "prune-hidden"}]},
+        "keep is missing",
+    ),
+    "no steps": ({"shape": SEPARABLE, "stage": [{"method": "train"}]}, "steps must be"),
+    "wild rate": ({"shape": SEPARABLE, "stage": [{**STEPS, "rate": 4.0}]}, "rate must be"),
+    "unknown term": (
+        {"shape": SEPARABLE, "stage": [{**STEPS, "distil": [{"term": "osmosis"}]}]},
+        "clip-soft-labels",
+    ),
+    "unknown setting of a term": (
+        {"shape": SEPARABLE, "stage": [{**STEPS, "distil": [{"term": "to-teacher", "heat": 1}]}]},
+        "'heat' is not known",
+    ),
+    "no shape": ({"stage": [STEPS]}, r"table \[shape\]"),
+    "wrong shape": ({"shape": {**SEPARABLE, "attention": "rapt"}, "stage": [STEPS]}, "deep, flat"),
+    "wrong size": ({"shape": {**SEPARABLE, "hidden": 0}, "stage": [STEPS]}, "hidden must be"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_recipes_are_refused_by_name(content, says):
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe("wrong", content)
+
+
+def test_unreadable_files_are_one_sentence(tmp_path: Path):
+    with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "torn.toml").write_text("[shape\n")
+    with pytest.raises(RecipeError, match=r"torn\.toml: not TOML"):
+        read_recipe(tmp_path / "torn.toml")
+
+
+def test_every_term_and_method_is_named_in_the_description():
+    import train_host.recipe
+
+    for name in (*METHODS, *TERMS):
+        assert f"`{name}`" in train_host.recipe.__doc__

@@ -1,0 +1,401 @@
+"""Recipes: how a student is made, stage by stage, read from a TOML file.
+
+A recipe names the student's shape and a list of stages. Each stage changes the
+network by one method and trains it for some steps:
+
+    description = "..."
+
+    [shape]
+    convolution = "full"
+    channels = 8
+    hidden = 32
+    layers = 1
+    attention = "deep"
+
+    [[stage]]
+    method = "train"
+    steps = 4000
+    distil = [{ term = "stream-soft-labels", temperature = 2.0 }]
+
+    [[stage]]
+    method = "prune-hidden"
+    keep = 16
+    steps = 2000
+
+Methods and their settings:
+
+* `train`: nothing but training;
+* `prune-channels`, `prune-attention`, `prune-hidden`, `prune-inputs`: take
+  units out until `keep` are left, then train;
+* `prune-weights`: set the share `sparsity` of the weights to zero, `scope`
+  "global" or "layer", at once or, with `gradual = true`, little by little;
+* `quantize-aware`: train with the weights of `parts` rounded to `bits` bits.
+
+Any stage may distil: `distil` lists terms by name, with their settings:
+
+* `clip-soft-labels`, `stream-soft-labels`: `temperature`, `weight`;
+* `to-teacher` (layer-wise, in the teacher's domain): `learn`, `weight`;
+* `to-student` (layer-wise, in the student's): `learn` or `filter_steps` (of the
+  filter's own training before the stage), `weight`;
+* `attention-map`: `weight`.
+
+`rate` is the highest learning rate of a stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from device.errors import RecipeError
+from train_host import distill, prune, quantaware
+from train_host.fit import fit
+from train_host.network import (
+    Network,
+    Shape,
+    fold_normalisation,
+    load_checkpoint,
+    save_checkpoint,
+)
+from train_host.objectives import Normalised, StreamObjective, Term
+from train_host.scenes import Composer
+
+FOLDER = Path(__file__).resolve().parent / "recipes"
+"""The recipes that come with the project."""
+
+RATE = 4e-3
+
+Curve = list[tuple[int, float]]
+AfterStep = Callable[[int], None] | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One method and the training that goes with it."""
+
+    method: str
+    steps: int
+    rate: float
+    settings: Mapping[str, Any]
+    """What the method takes besides."""
+    distil: tuple[Mapping[str, Any], ...]
+    """Terms of distillation: `term`, and what it takes."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A student and the way to it."""
+
+    name: str
+    """The file's name without its ending."""
+    description: str
+    shape: Shape
+    stages: tuple[Stage, ...]
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a recipe is carried out with."""
+
+    composer: Composer
+    clip_teacher: Network
+    """Judges whole clips."""
+    stream_teacher: Network
+    """Judges every step of a stream."""
+    folder: Path
+    """Holds the checkpoints until the recipe is done."""
+    batch: int = 128
+    seed: int = 0
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file.
+
+    Raises RecipeError with one sentence when the file is not there, is no
+    TOML, or holds a name or a value that is not known.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    try:
+        return parse_recipe(path.stem, content)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
+    """The recipe in a table. Raises RecipeError as `read_recipe` does."""
+    _known("the recipe", content, {"description", "shape", "stage"})
+    shape, stages = content.get("shape"), content.get("stage")
+    if not isinstance(shape, dict) or not isinstance(stages, list) or not stages:
+        raise RecipeError("a recipe holds a table [shape] and at least one [[stage]]")
+    return Recipe(
+        name,
+        str(content.get("description", "")),
+        _shape(shape),
+        tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
+    )
+
+
+def _shape(content: Mapping[str, Any]) -> Shape:
+    _known("[shape]", content, {f.name for f in fields(Shape)})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    choices = {"convolution": ("full", "separable"), "attention": ("deep", "flat")}
+    for key, allowed in choices.items():
+        if values.get(key) not in allowed:
+            raise RecipeError(f"[shape] {key} must be one of {', '.join(allowed)}")
+    for key in ("channels", "hidden", "layers"):
+        _whole("[shape]", key, values.get(key))
+    return Shape(**values)
+
+
+def _stage(number: int, content: Mapping[str, Any]) -> Stage:
+    where = f"stage {number}"
+    rest = dict(content)
+    method = rest.pop("method", "train")
+    if method not in METHODS:
+        raise RecipeError(f"{where}: no method {method!r}; there are {', '.join(METHODS)}")
+    steps = _whole(where, "steps", rest.pop("steps", None))
+    rate = rest.pop("rate", RATE)
+    if not isinstance(rate, float) or not 0 < rate < 1:
+        raise RecipeError(f"{where}: rate must be a number between 0 and 1")
+    terms = rest.pop("distil", [])
+    for term in terms:
+        if not isinstance(term, dict) or term.get("term") not in TERMS:
+            raise RecipeError(f"{where}: distil lists tables with a term of {', '.join(TERMS)}")
+    _fits(f"{where} ({method})", METHODS[method], {"model", "steps"}, rest)
+    for term in terms:
+        kind = term["term"]
+        settings = {key: value for key, value in term.items() if key != "term"}
+        _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, settings)
+    return Stage(method, steps, rate, rest, tuple(terms))
+
+
+def _fits(where: str, function: Callable[..., Any], own: set[str], given: dict[str, Any]) -> None:
+    """Raises RecipeError when `function` does not take what is given, or needs more."""
+    parameters = {k: v for k, v in inspect.signature(function).parameters.items() if k not in own}
+    _known(where, given, set(parameters))
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and key not in given:
+            raise RecipeError(f"{where}: {key} is missing")
+
+
+def _known(where: str, content: Mapping[str, Any], names: set[str]) -> None:
+    unknown = sorted(set(content) - names)
+    if unknown:
+        known = ", ".join(sorted(names)) or "none"
+        raise RecipeError(f"{where}: {unknown[0]!r} is not known; known are {known}")
+
+
+def _whole(where: str, key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"{where}: {key} must be a whole number of at least 1")
+    return value
+
+
+# --- Methods: each changes the network before, during or after its stage's training --------------
+
+
+@contextlib.contextmanager
+def _train(model: Normalised, steps: int) -> Iterator[AfterStep]:
+    yield None
+
+
+def _taking_out(
+    take_out: Callable[[Network, int], Network],
+) -> Callable[..., contextlib.AbstractContextManager[AfterStep]]:
+    @contextlib.contextmanager
+    def stage(model: Normalised, steps: int, keep: int) -> Iterator[AfterStep]:
+        model.network = take_out(model.network, keep)
+        yield None
+
+    return stage
+
+
+@contextlib.contextmanager
+def _prune_weights(
+    model: Normalised,
+    steps: int,
+    sparsity: float,
+    scope: prune.Scope = "global",
+    gradual: bool = False,
+) -> Iterator[AfterStep]:
+    if gradual:
+        # The last quarter heals what the last cut has hurt.
+        hook = prune.GradualPruning(
+            model.network, final=sparsity, begin=0, end=max(1, 3 * steps // 4), scope=scope
+        )
+        yield hook
+        hook.hold()
+    else:
+        model.network = prune.prune_weights(model.network, sparsity, scope)
+        zeros = prune.KeepZeros(model.network)
+        yield zeros
+        zeros(steps)
+
+
+@contextlib.contextmanager
+def _quantize_aware(
+    model: Normalised, steps: int, parts: list[str], bits: int = 8
+) -> Iterator[AfterStep]:
+    quantaware.attach(model.network, parts, bits)
+    yield None
+    quantaware.detach(model.network)
+
+
+METHODS: dict[str, Callable[..., contextlib.AbstractContextManager[AfterStep]]] = {
+    "train": _train,
+    "prune-channels": _taking_out(prune.prune_channels),
+    "prune-attention": _taking_out(prune.prune_attention),
+    "prune-hidden": _taking_out(prune.prune_hidden),
+    "prune-inputs": _taking_out(prune.prune_inputs),
+    "prune-weights": _prune_weights,
+    "quantize-aware": _quantize_aware,
+}
+
+
+# --- Terms of distillation, by the student's network and what there is to learn from -------------
+
+
+def _clip_soft_labels(
+    network: Network, training: Training, temperature: float = 2.0, weight: float = 0.5
+) -> Term:
+    return distill.ClipSoftLabels(training.clip_teacher, temperature, weight)
+
+
+def _stream_soft_labels(
+    network: Network, training: Training, temperature: float = 2.0, weight: float = 0.5
+) -> Term:
+    return distill.StreamSoftLabels(training.stream_teacher, temperature, weight)
+
+
+def _to_teacher(
+    network: Network, training: Training, learn: bool = False, weight: float = 1.0
+) -> Term:
+    teacher = training.stream_teacher
+    units = network.shape.hidden, teacher.shape.hidden
+    return distill.StudentToTeacher(teacher, *units, learn=learn, weight=weight, seed=training.seed)
+
+
+def _to_student(
+    network: Network,
+    training: Training,
+    learn: bool = False,
+    filter_steps: int = 0,
+    weight: float = 1.0,
+) -> Term:
+    teacher = training.stream_teacher
+    filter = distill.Filter(teacher.shape.hidden, network.shape.hidden, training.seed)
+    if filter_steps:
+        distill.train_filter(
+            filter,
+            teacher,
+            training.composer,
+            steps=filter_steps,
+            batch=training.batch,
+            partial=training.folder / "filter.partial.pt",
+        )
+    return distill.TeacherToStudent(teacher, filter, learn=learn, weight=weight)
+
+
+def _attention_map(network: Network, training: Training, weight: float = 1.0) -> Term:
+    return distill.AttentionMap(training.stream_teacher, weight)
+
+
+TERMS: dict[str, Callable[..., Term]] = {
+    "clip-soft-labels": _clip_soft_labels,
+    "stream-soft-labels": _stream_soft_labels,
+    "to-teacher": _to_teacher,
+    "to-student": _to_student,
+    "attention-map": _attention_map,
+}
+
+
+# --- Carrying out ---------------------------------------------------------------------------------
+
+
+def carry_out(
+    recipe: Recipe, training: Training, steps: int | None = None
+) -> tuple[Network, Curve]:
+    """The student that a recipe makes, and its curve of (step, mean loss) over all stages.
+
+    With `steps` the recipe is stretched or shrunk to so many steps in all. A
+    run that broke off carries on from its last checkpoint, as long as the
+    recipe is the same. Raises RecipeError when a stage does not fit its
+    network.
+    """
+    torch.manual_seed(training.seed)
+    network = Network(recipe.shape)
+    model = Normalised(network, *_normalisation(network, training))
+    scale = steps / recipe.steps if steps else 1.0
+    folder = training.folder / f"{recipe.name}.{_digest(recipe, training.seed, scale)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    curve: Curve = []
+    for number, stage in enumerate(recipe.stages, 1):
+        done = folder / f"{number}.pt"
+        count = max(1, round(stage.steps * scale))
+        before = curve[-1][0] if curve else 0
+        if done.exists():
+            model.network, record = load_checkpoint(done)
+            curve += [(step, loss) for step, loss in record["curve"]]
+            continue
+        torch.manual_seed(training.seed + number)
+        with METHODS[stage.method](model, count, **stage.settings) as after_step:
+            terms = [_term(term, model.network, training) for term in stage.distil]
+            part = fit(
+                f"{recipe.name}, {number}: {stage.method}",
+                model,
+                StreamObjective(model, terms),
+                training.composer,
+                steps=count,
+                batch=training.batch,
+                rate=stage.rate,
+                partial=folder / f"{number}.partial.pt",
+                after_step=after_step,
+            )
+        part = [(before + step, loss) for step, loss in part]
+        save_checkpoint(model.network, done, curve=part)
+        curve += part
+    network = model.network.eval()
+    fold_normalisation(network, model.mean, model.std)
+    shutil.rmtree(folder)
+    return network, curve
+
+
+def _term(content: Mapping[str, Any], network: Network, training: Training) -> Term:
+    settings = {key: value for key, value in content.items() if key != "term"}
+    return TERMS[content["term"]](network, training, **settings)
+
+
+def _normalisation(network: Network, training: Training) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each band over some scenes, both (bands,).
+
+    A full convolution's filters slide over the bands, so that it can absorb
+    one mean and one deviation for all of them only.
+    """
+    sample = torch.cat([training.composer.batch(256).mel for _ in range(4)]).flatten(0, 1)
+    if network.shape.convolution == "separable":
+        return sample.mean(0), sample.std(0)
+    bands = sample.shape[1]
+    return sample.mean().expand(bands).clone(), sample.std().expand(bands).clone()
+
+
+def _digest(recipe: Recipe, seed: int, scale: float) -> str:
+    return hashlib.sha256(repr((recipe, seed, scale)).encode()).hexdigest()[:12]

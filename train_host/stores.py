@@ -1,0 +1,141 @@
+"""The clips of one run, split and turned into features: what every training begins with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from device.errors import CorpusError
+from device.manifest import FrontEnd
+from train_host import corpus as corpora
+from train_host.corpus import Clip, Corpus
+from train_host.features import FeatureStore, build_store
+from train_host.metrics import one_minus_auc
+from train_host.network import Network
+from train_host.scenes import Composer, Material, composer_for
+
+FEW = 100
+"""With fewer real training clips of the keyword than this, and synthetic ones at
+hand, the real ones all go to validation."""
+
+
+KEYWORD_VERSIONS = {"embedded": 3, "recordings": 4}
+"""Augmented forms of each clip of the keyword, by the kind of corpus ..."""
+OTHER_VERSIONS = 1
+"""... and of each other clip."""
+
+console = Console()
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to train on; `read_corpus` and `Stores` take them."""
+    parser.add_argument("--keyword", default="sheila", help="a word of the corpus")
+    parser.add_argument("--data", type=Path, help="folder in the layout of Speech Commands")
+    parser.add_argument("--speech", type=Path, help="folder of running speech without the keyword")
+    parser.add_argument("--noise", type=Path, help="folder of noise")
+    parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
+    parser.add_argument("--cache", type=Path, default=Path("build/features"))
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
+    """The corpus that the arguments name, and its kind: `embedded` or `recordings`."""
+    if args.data is None:
+        corpus, kind = corpora.read_embedded(), "embedded"
+    else:
+        corpus, kind = corpora.read_folder(args.data), "recordings"
+    if args.synthetic is not None:
+        real = len(corpus.of("training", args.keyword))
+        if real < FEW:
+            corpus = corpora.hold_out_speakers(corpus, args.keyword)
+            console.print(
+                f"Only {real} recordings of {args.keyword!r} could train: they and their "
+                "speakers are kept for validation, and synthetic voices train."
+            )
+        corpus = corpora.join([corpus, corpora.read_synthetic(args.synthetic)])
+    corpus.require(args.keyword)
+    for split in ("training", "validation"):
+        if not corpus.of(split, args.keyword):
+            raise CorpusError(
+                f"{corpus.name}: no clip of {args.keyword!r} falls into the {split} split; "
+                "add recordings of more speakers or use SYNTH=1"
+            )
+    return corpus, kind
+
+
+def describe(corpus: Corpus, args: argparse.Namespace) -> str:
+    """The corpus in words that hold no path of this machine."""
+    parts = ["Speech Commands layout" if args.data else corpus.name]
+    if args.synthetic:
+        parts.append("synthetic voices")
+    if args.speech:
+        parts.append("running speech")
+    if args.noise:
+        parts.append("noise")
+    return ", ".join(parts)
+
+
+class Stores:
+    """Features of all the clips that one run needs."""
+
+    def __init__(self, corpus: Corpus, kind: str, args: argparse.Namespace) -> None:
+        self.cache = args.cache
+        self.seed = args.seed
+        keyword = args.keyword
+
+        def others(split: str, origin: str) -> list[Clip]:
+            return [c for c in corpus.of(split, None) if c.word != keyword and c.kind == origin]  # type: ignore[arg-type]
+
+        speech = list(corpora.read_recordings(args.speech).clips) if args.speech else []
+        noise = list(corpus.noise)
+        if args.noise:
+            noise += corpora.read_recordings(args.noise, corpora.NOISE).noise
+        self.training = Material(
+            keyword=self._store("keyword", corpus.of("training", keyword), KEYWORD_VERSIONS[kind]),
+            others=[
+                self._store(f"other words, {origin}", clips, OTHER_VERSIONS)
+                for origin in ("real", "synthetic")
+                if (clips := others("training", origin))
+            ],
+            speech=self._optional("running speech", speech, "training"),
+            noise=self._optional("noise", noise, "training"),
+        )
+        self.validation_clips = corpus.of("validation")
+        self.validation = self._store("validation clips", self.validation_clips, 0)
+        self.validation_speech = self._optional("validation speech", speech, "validation")
+        self.is_keyword = np.array([c.word == keyword for c in self.validation_clips])
+        self.is_real = np.array([c.kind == "real" for c in self.validation_clips])
+
+    def _store(self, name: str, clips: Any, versions: int) -> FeatureStore:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(f"features: {name}", total=len(clips) * (versions + 1))
+            return build_store(
+                clips,
+                self.cache,
+                front_end=FrontEnd(),
+                versions=versions,
+                seed=self.seed,
+                progress=lambda done: progress.advance(task, done),
+            )
+
+    def _optional(self, name: str, clips: list[Clip], split: str) -> FeatureStore | None:
+        # Speakers of the test split are for judging only.
+        chosen = [c for c in clips if c.split == split]
+        return self._store(name, chosen, 0) if chosen else None
+
+    def composer(self, network: Network, seed: int) -> Composer:
+        return composer_for(self.training, network, seed)
+
+    def gaps(self, scores: np.ndarray[Any, Any]) -> dict[str, float]:
+        """1 - AUC on validation: all clips, and where there are real ones, those."""
+        chosen = {"all": np.ones(len(scores), bool), "real": self.is_real}
+        return {
+            name: one_minus_auc(scores[self.is_keyword & rows], scores[~self.is_keyword & rows])
+            for name, rows in chosen.items()
+            if (self.is_keyword & rows).any() and (~self.is_keyword & rows).any()
+        }

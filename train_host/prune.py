@@ -40,9 +40,10 @@ def prune_weights(network: Network, sparsity: float, scope: Scope = "global") ->
     Magnitude pruning (Han et al., "Learning both weights and connections for
     efficient neural networks", arXiv 1506.02626). Weights are all parameters of
     two axes or more; biases stay. With `scope` "global" the smallest of all
-    weights go, with "layer" the same share of each tensor; weights that are zero
-    already count in that share and stay zero. Train the result on with
-    `KeepZeros`. Raises RecipeError for any other sparsity or scope.
+    weights go, with "layer" the same share of each tensor, of which at least one
+    stays; weights that are zero already count in that share and stay zero. Train
+    the result on with `KeepZeros`. Raises RecipeError for any other sparsity or
+    scope.
     """
     pruned = copy.deepcopy(network)
     weights = _weights(pruned)
@@ -158,9 +159,11 @@ def _smallest_out(weights: list[Tensor], share: float, scope: Scope) -> list[Ten
         raise RecipeError(f"cannot prune a share of {share} of the weights: take 0 to below 1")
     flat = [weight.detach().flatten() for weight in weights]
     rivals = [torch.cat(flat)] if scope == "global" else flat
-    masks = [
-        L1Unstructured(round(share * len(r))).compute_mask(r, (r != 0).to(r.dtype)) for r in rivals
-    ]
+    masks = []
+    for rival in rivals:
+        # One weight stays, or a narrow layer would say nothing any more.
+        amount = min(round(share * len(rival)), len(rival) - 1)
+        masks.append(L1Unstructured(amount).compute_mask(rival, (rival != 0).to(rival.dtype)))
     if scope == "global":
         masks = list(masks[0].split([len(f) for f in flat]))
     return [mask.reshape(weight.shape) for mask, weight in zip(masks, weights, strict=True)]

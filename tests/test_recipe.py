@@ -100,6 +100,20 @@ def test_pruned_weights_stay_zero(training, scope, gradual):
     assert sparsity(network) == pytest.approx(0.6, abs=0.02)
 
 
+def test_zeros_outlive_the_stages_that_follow(training):
+    network, _ = carry_out(
+        recipe_of(
+            SEPARABLE,
+            {"method": "prune-weights", "sparsity": 0.5, "steps": 2},
+            {"method": "train", "steps": 2},
+            {"method": "quantize-aware", "parts": ["gru"], "steps": 2},
+            {"method": "prune-hidden", "keep": 4, "steps": 2},
+        ),
+        training,
+    )
+    assert sparsity(network) > 0.4
+
+
 def test_quantization_loses_nothing_after_training_aware_of_it(training):
     stage = {"method": "quantize-aware", "parts": ["convolution", "gru", "linear"], "steps": 3}
     for shape in (SEPARABLE, FULL):
@@ -126,7 +140,7 @@ def test_quantization_loses_nothing_after_training_aware_of_it(training):
 def test_each_term_changes_what_is_learnt(training, term):
     stage = {"method": "train", "steps": 3}
     alone, _ = carry_out(recipe_of(SEPARABLE, stage), training)
-    training.composer.rng = np.random.default_rng(0)
+    training.scenes.rng = np.random.default_rng(0)
     taught, _ = carry_out(recipe_of(SEPARABLE, {**stage, "distil": [term]}), training)
     assert not torch.equal(alone.gru.weight_hh_l0, taught.gru.weight_hh_l0)
 

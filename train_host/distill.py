@@ -19,10 +19,10 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from device.errors import RecipeError
-from train_host.fit import fit
+from train_host.fit import Scenes, fit
 from train_host.network import Network, Trace
 from train_host.objectives import Streamed, Streams, Term, at_focus, margin_of, max_pooling_loss
-from train_host.scenes import Batch, Composer
+from train_host.scenes import Batch
 
 
 class ClipSoftLabels(Term):
@@ -192,7 +192,7 @@ class TeacherToStudent(Term):
 def train_filter(
     filter: Filter,
     teacher: Streamed,
-    composer: Composer,
+    scenes: Scenes,
     *,
     steps: int,
     batch: int,
@@ -203,17 +203,17 @@ def train_filter(
     filter.requires_grad_(True)
     streams = Streams()
 
-    def objective(scenes: Batch) -> Tensor:
-        streams.begin(scenes)
+    def objective(heard: Batch) -> Tensor:
+        streams.begin(heard)
         with torch.no_grad():
-            outputs = streams.run(teacher, scenes).outputs
-        return filter.task_loss(outputs, scenes)
+            outputs = streams.run(teacher, heard).outputs
+        return filter.task_loss(outputs, heard)
 
     return fit(
         "filter",
         filter,
         objective,
-        composer,
+        scenes,
         steps=steps,
         batch=batch,
         rate=rate,

@@ -18,7 +18,10 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_host.scenes import Batch, Composer
+from train_host.scenes import Batch, Composer, Recording
+
+Scenes = Composer | Recording
+"""Where batches come from."""
 
 SAVE_EVERY = 500
 """Steps between checkpoints."""
@@ -28,7 +31,7 @@ def fit(
     name: str,
     model: nn.Module,
     objective: Callable[[Batch], Tensor],
-    composer: Composer,
+    scenes: Scenes,
     *,
     steps: int,
     batch: int,
@@ -69,7 +72,7 @@ def fit(
         for key, part in parts.items():
             part.load_state_dict(saved[key])
         start, curve = saved["step"], [tuple(point) for point in saved["curve"]]
-        composer.rng.bit_generator.state = saved["rng"]
+        scenes.state = saved["scenes"]
     model.train()
     with Progress(
         TextColumn("{task.description:>24}"),
@@ -80,8 +83,7 @@ def fit(
     ) as progress:
         task = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
         recent: list[float] = []
-        scenes = prefetch(composer, batch, steps - start)
-        for step, (scene, rng) in enumerate(scenes, start + 1):
+        for step, (scene, state) in enumerate(prefetch(scenes, batch, steps - start), start + 1):
             loss = objective(scene)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -99,22 +101,21 @@ def fit(
                 progress.update(task, completed=step, loss=curve[-1][1])
             if step % SAVE_EVERY == 0 and step < steps:
                 saved = {key: part.state_dict() for key, part in parts.items()}
-                torch.save({**saved, "step": step, "curve": curve, "rng": rng}, partial)
+                torch.save({**saved, "step": step, "curve": curve, "scenes": state}, partial)
     model.load_state_dict(averaged.module.state_dict())
     model.eval()
     partial.unlink(missing_ok=True)
     return curve
 
 
-def prefetch(composer: Composer, size: int, count: int) -> Iterator[tuple[Batch, dict[str, Any]]]:
-    """`count` batches, and after each the state of the composer's random numbers.
+def prefetch(scenes: Scenes, size: int, count: int) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    """`count` batches, and after each the state from which the next ones follow.
 
     The next one is composed while the last one trains.
     """
 
     def compose() -> tuple[Batch, dict[str, Any]]:
-        batch = composer.batch(size)
-        return batch, dict(composer.rng.bit_generator.state)
+        return scenes.batch(size), scenes.state
 
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(compose)

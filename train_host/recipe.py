@@ -59,7 +59,7 @@ from torch import Tensor
 
 from device.errors import RecipeError
 from train_host import distill, prune, quantaware
-from train_host.fit import fit
+from train_host.fit import Scenes, fit
 from train_host.network import (
     Network,
     Shape,
@@ -68,7 +68,6 @@ from train_host.network import (
     save_checkpoint,
 )
 from train_host.objectives import Normalised, StreamObjective, Term
-from train_host.scenes import Composer
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 """The recipes that come with the project."""
@@ -111,7 +110,7 @@ class Recipe:
 class Training:
     """What a recipe is carried out with."""
 
-    composer: Composer
+    scenes: Scenes
     clip_teacher: Network
     """Judges whole clips."""
     stream_teacher: Network
@@ -215,7 +214,7 @@ def _whole(where: str, key: str, value: Any) -> int:
 
 @contextlib.contextmanager
 def _train(model: Normalised, steps: int) -> Iterator[AfterStep]:
-    yield None
+    yield _zeros_kept(model)
 
 
 def _taking_out(
@@ -224,7 +223,7 @@ def _taking_out(
     @contextlib.contextmanager
     def stage(model: Normalised, steps: int, keep: int) -> Iterator[AfterStep]:
         model.network = take_out(model.network, keep)
-        yield None
+        yield _zeros_kept(model)
 
     return stage
 
@@ -255,9 +254,15 @@ def _prune_weights(
 def _quantize_aware(
     model: Normalised, steps: int, parts: list[str], bits: int = 8
 ) -> Iterator[AfterStep]:
+    zeros = _zeros_kept(model)  # before the weights are parametrised
     quantaware.attach(model.network, parts, bits)
-    yield None
+    yield zeros
     quantaware.detach(model.network)
+
+
+def _zeros_kept(model: Normalised) -> AfterStep:
+    """What a stage before has set to zero stays zero."""
+    return prune.KeepZeros(model.network) if prune.sparsity(model.network) else None
 
 
 METHODS: dict[str, Callable[..., contextlib.AbstractContextManager[AfterStep]]] = {
@@ -307,7 +312,7 @@ def _to_student(
         distill.train_filter(
             filter,
             teacher,
-            training.composer,
+            training.scenes,
             steps=filter_steps,
             batch=training.batch,
             partial=training.folder / "filter.partial.pt",
@@ -363,7 +368,7 @@ def carry_out(
                 f"{recipe.name}, {number}: {stage.method}",
                 model,
                 StreamObjective(model, terms),
-                training.composer,
+                training.scenes,
                 steps=count,
                 batch=training.batch,
                 rate=stage.rate,
@@ -390,7 +395,7 @@ def _normalisation(network: Network, training: Training) -> tuple[Tensor, Tensor
     A full convolution's filters slide over the bands, so that it can absorb
     one mean and one deviation for all of them only.
     """
-    sample = torch.cat([training.composer.batch(256).mel for _ in range(4)]).flatten(0, 1)
+    sample = torch.cat([training.scenes.batch(training.batch).mel for _ in range(8)]).flatten(0, 1)
     if network.shape.convolution == "separable":
         return sample.mean(0), sample.std(0)
     bands = sample.shape[1]

@@ -13,8 +13,10 @@ colouration of a microphone are offsets of the logarithm. Four kinds of scene:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +94,15 @@ class Composer:
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.rng = np.random.default_rng(seed)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """From which the same batches follow."""
+        return dict(self.rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""
@@ -224,6 +235,66 @@ class Composer:
         after = end + LATE_FRAMES + FADE_STEPS * self.step
         quiet = ~positive[:, None] | (ends <= begin + TOO_EARLY * length) | (ends > after)
         return focus, quiet
+
+
+class Recording:
+    """Batches of a composer, composed once and kept on disk, to train many networks on.
+
+    Behaves as a composer does. Each `seed` plays the batches in an order of its
+    own, and begins again when all have been played. Log-mel is kept as float16.
+    """
+
+    PARTS = ("mel", "positive", "focus", "quiet", "window", "has_focus")
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.parts = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in self.PARTS}
+        self.seed, self.position = seed, 0
+
+    @staticmethod
+    def make(
+        composer: Composer, size: int, count: int, folder: Path, progress: Callable[[], None]
+    ) -> None:
+        """Writes `count` batches of `size` scenes, unless the folder already holds them."""
+        if folder.exists():
+            return
+        partial = folder.with_name(f"{folder.name}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        kept: dict[str, npt.NDArray[Any]] = {}
+        for index in range(count):
+            batch = composer.batch(size)
+            for name in Recording.PARTS:
+                value = getattr(batch, name).numpy()
+                if name not in kept:
+                    kept[name] = np.lib.format.open_memmap(
+                        partial / f"{name}.npy",
+                        "w+",
+                        np.float16 if value.dtype == np.float32 else value.dtype,
+                        (count, *value.shape),
+                    )
+                kept[name][index] = value
+            progress()
+        for array in kept.values():
+            array.flush()  # type: ignore[attr-defined]
+        partial.rename(folder)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"seed": self.seed, "position": self.position}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.seed, self.position = state["seed"], state["position"]
+
+    def batch(self, size: int) -> Batch:
+        """The next batch. Raises ValueError when it was recorded with another size."""
+        count = len(self.parts["mel"])
+        order = np.random.default_rng([self.seed, self.position // count]).permutation(count)
+        index = order[self.position % count]
+        self.position += 1
+        parts = [torch.from_numpy(np.array(self.parts[name][index])) for name in self.PARTS]
+        if len(parts[0]) != size:
+            raise ValueError(f"the recording has batches of {len(parts[0])} scenes, not {size}")
+        return Batch(*(p.float() if p.is_floating_point() else p for p in parts))
 
 
 _SPECTRUM_OF_HISS = np.float32(100.0)

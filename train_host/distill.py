@@ -143,7 +143,9 @@ class Filter(nn.Module):
     def __init__(self, teacher_units: int, student_units: int, seed: int = 0) -> None:
         super().__init__()
         self.projection = _orthogonal(teacher_units, student_units, seed)
-        parametrizations.orthogonal(self.projection)
+        # Not torch's default map, Householder's: it keeps signs among the weights, and the
+        # optimiser's decay turns its projection into zeros.
+        parametrizations.orthogonal(self.projection, orthogonal_map="cayley")
         self.head = nn.Linear(student_units, 2)
 
     def forward(self, outputs: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from export.__main__ import export_references, export_student  # noqa: E402
 from train_host.corpus import read_embedded  # noqa: E402
 from train_host.macs import state_dict_bytes  # noqa: E402
 from train_host.network import BASE_32, BASE_64, STUDENT, Network, save_checkpoint  # noqa: E402
+from train_host.page import main as page_main  # noqa: E402
 from train_host.report import main, microseconds_per_step  # noqa: E402
 
 
@@ -57,12 +58,25 @@ def test_table_holds_every_figure_of_every_column(build: Path, capsys):
     for name in ("teacher", "base", "student"):
         quality = columns[name]["quality"]["synthetic"]
         assert (quality["keywords"], quality["others"]) == (5, 20)
-        assert 0 <= quality["one_minus_auc"] <= 1
+        low, high = quality["one_minus_auc_interval"]
+        assert 0 <= low <= quality["one_minus_auc"] <= high <= 1
     for column in columns.values():
         assert column["microseconds_per_step"] > 0
     assert figures["exports"]["ts_buffer_3"]["quality"]["synthetic"]["keywords"] == 5
     for text in ("432,672", "25,387", "1 - AUC", "sheila.buffer_2.ts"):
         assert text in shown
+
+
+def test_page_is_made_and_can_be_made_again(build: Path, capsys):
+    main(["--build", str(build)])
+    capsys.readouterr()
+    page = build / "report.html"
+    first = page.read_text(encoding="utf-8")
+    page.unlink()
+    assert page_main(["--build", str(build)]) == 0
+    assert page.read_text(encoding="utf-8") == first
+    gap = json.loads((build / "sheila.table.json").read_text())["columns"]["base int8"]["quality"]
+    assert f"{gap['synthetic']['one_minus_auc']:.2e}" in first
 
 
 def test_manifest_carries_the_figures(build: Path):

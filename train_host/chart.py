@@ -14,7 +14,7 @@ from html import escape
 from itertools import pairwise
 
 WIDTH, HEIGHT = 540, 400
-LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 48
+LEFT, RIGHT, TOP, BOTTOM = 76, 22, 12, 48
 """Room around the plot for ticks and axis labels, in the drawing's units (CSS pixels at full
 size), as is all else here."""
 FONT = 13
@@ -25,10 +25,10 @@ SHAPES = {
     "reference": "circle",
     "file": "square",
     "method": "diamond",
-    "trial": "dot",
     "front": "triangle",
+    "trial": "dot",
 }
-"""The mark of each kind of point; kinds also differ in colour."""
+"""The mark of each kind of point; kinds also differ in colour. The first lie on top."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -144,12 +144,16 @@ def chart(title: str, x: Axis, y: Axis, points: Sequence[Point], lines: Sequence
             parts.append(
                 f'<path class="spread {point.kind}" d="M{at_x:.1f} {low:.1f}V{high:.1f}"/>'
             )
-    for point, (at_x, at_y) in zip(points, places, strict=True):
+    leaders, labels = _labels(points, places, corners, frame)
+    parts += leaders
+    order = list(SHAPES)
+    by_kind = sorted(zip(points, places, strict=True), key=lambda pair: -order.index(pair[0].kind))
+    for point, (at_x, at_y) in by_kind:
         parts.append(
             f'<g class="mark {point.kind}">{mark(point.kind, at_x, at_y)}'
             f"<title>{escape(point.title)}</title></g>"
         )
-    parts += _labels(points, places, corners, frame)
+    parts += labels
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
@@ -213,8 +217,11 @@ def _labels(
     places: Sequence[tuple[float, float]],
     corners: Sequence[tuple[float, float]],
     frame: Box,
-) -> list[str]:
-    """Puts each label where it covers least: other labels, marks, lines, in this order."""
+) -> tuple[list[str], list[str]]:
+    """Puts each label where it covers least: other labels, marks, lines, in this order.
+
+    Returns the lines that lead from far labels to their marks, and the labels.
+    """
     marks = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     along = [
         (a + (c - a) * t / 8, b + (d - b) * t / 8)
@@ -222,7 +229,7 @@ def _labels(
         for t in range(9)
     ]
     taken: list[Box] = []
-    parts = []
+    leaders, labels = [], []
     for own, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
         if not point.label:
             continue
@@ -247,12 +254,12 @@ def _labels(
         taken.append(best)
         near_x, near_y = min(max(x, best[0]), best[2]), min(max(y, best[1]), best[3])
         if math.hypot(near_x - x, near_y - y) > 14:
-            parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{near_x:.1f} {near_y:.1f}"/>')
-        parts.append(
+            leaders.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{near_x:.1f} {near_y:.1f}"/>')
+        labels.append(
             f'<text class="label {point.kind}" x="{(best[0] + best[2]) / 2:.1f}" '
             f'y="{best[3] - 4:.1f}" text-anchor="middle">{escape(point.label)}</text>'
         )
-    return parts
+    return leaders, labels
 
 
 def _beside(x: float, y: float, width: float, distance: float, angle: float) -> Box:

@@ -20,7 +20,7 @@ from rich.console import Console
 from sklearn.metrics import roc_curve
 
 from device.errors import KwsPiError
-from train_host.chart import Line, chart, linear_axis, log_axis
+from train_host.chart import Axis, Line, chart, linear_axis, log_axis
 from train_host.findings import counted
 from train_host.page_contents import NETWORKS, Contents, read_contents
 from train_host.page_front import front
@@ -47,7 +47,7 @@ def render(contents: Contents) -> str:
     sections = (
         ("Quality against cost", front(contents)),
         ("Result table", result_tables(contents.figures)),
-        ("Misses against false accepts", errors(contents)),
+        ("Misses against false accepts (DET)", errors(contents)),
         ("Training", training(contents)),
         ("Every method by itself", methods(contents.laboratory)),
         ("Tried, and did not help", did_not_help(contents.laboratory)),
@@ -145,7 +145,7 @@ def errors(contents: Contents) -> str:
             chart(
                 f"{group} clips: {counts['keywords']:,} keyword, {counts['others']:,} other",
                 # Half a clip stands for none at all, which a logarithm cannot show.
-                log_axis("other words accepted", [0.5 / counts["others"], 1 / 1.5], percent),
+                Axis("other words accepted", 0.5 / counts["others"], 1, True, percent),
                 linear_axis("keywords missed", [1.0], percent),
                 [],
                 lines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,10 +17,12 @@ SEARCHED = "synthetic"
 
 def front(contents: Contents) -> str:
     """1 - AUC against MACs and against bytes, for each group of clips."""
-    text = "".join(
-        f'<div class="charts">{_front_of(contents, group)}</div>'
-        for group in contents.figures["columns"]["student"]["quality"]
-    )
+    text = ""
+    drawn: set[str] = set()
+    for group in contents.figures["columns"]["student"]["quality"]:
+        charts, points = _front_of(contents, group)
+        text += f'<div class="charts">{charts}</div>'
+        drawn.update(point.label for point in points if point.kind == "method")
     keys = [
         ("student", "the student, .onnx"),
         ("reference", "base and teacher, .onnx"),
@@ -27,12 +30,18 @@ def front(contents: Contents) -> str:
     ]
     here = contents.figures["corpus"]["name"]
     captions = [
-        "Lower and further left is better. The line joins what nothing drawn beats in both."
+        "Lower and further left is better. The line joins what nothing drawn beats in both. "
+        "A mark on the lower edge stands for 0, where no other word outscores a keyword."
     ]
     if contents.laboratory:
-        keys.append(("method", "a method, by its number in the table below, and the seeds' range"))
+        keys.append(("method", "a method, by its number: mean and range of the seeds"))
+        names = "; ".join(
+            f"{row.number} {row.method}, {row.setting}"
+            for row in contents.laboratory.rows
+            if str(row.number) in drawn
+        )
         captions.append(
-            "Methods: of those that cost the same only the best is drawn; measured "
+            f"Methods: {names}. Of those that cost the same only the best is drawn. Measured "
             f"{contents.laboratory.conditions}.{elsewhere(contents.laboratory.corpus, here)}"
         )
     if contents.search:
@@ -45,7 +54,9 @@ def front(contents: Contents) -> str:
 
 def elsewhere(corpus: str, here: str) -> str:
     """A warning where findings were not measured on the clips of this run."""
-    return "" if corpus == here else " These are not the clips of this run: heights do not compare."
+    if corpus == here:
+        return ""
+    return f" This run's clips are others ({here}): compare their order, not their height."
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ def _settings(contents: Contents, group: str) -> list[Setting]:
         label = name
         if name != "student":
             network, _, form = name.partition(" ")
-            label = f"{network}, hidden {contents.networks[network].shape.hidden} {form}".strip()
+            label = f"{network}, hidden {contents.networks[network].shape.hidden}"
+            label += f", {form}" if form else ""
         found.append(
             Setting(
                 "student" if name == "student" else "reference",
@@ -115,31 +127,35 @@ def _settings(contents: Contents, group: str) -> list[Setting]:
     return found
 
 
-def _front_of(contents: Contents, group: str) -> str:
+def _front_of(contents: Contents, group: str) -> tuple[str, list[Point]]:
+    """The two charts of a group of clips, and every point in them."""
     settings = _settings(contents, group)
     heights = [height for s in settings for height in (s.gap, *(s.spread or ()))]
-    charts = []
+    charts, drawn = "", []
     for what, cost in (
         ("MACs, 1 s clip", lambda s: s.macs),
         ("bytes of the file", lambda s: s.bytes),
     ):
         points = _points(settings, what, cost)
-        charts.append(
-            chart(
-                f"{group} clips: 1 - AUC against {what}",
-                log_axis(what, [p.x for p in points], short),
-                log_axis("1 - AUC", heights, power),
-                points,
-                [Line(best_of(points), "best", "nothing drawn is better in both", step=True)],
-            )
+        drawn += points
+        charts += chart(
+            f"{group} clips: 1 - AUC against {what}",
+            log_axis(what, [p.x for p in points], short),
+            log_axis("1 - AUC", heights, power),
+            points,
+            [Line(best_of(points), "best", "nothing drawn is better in both", step=True)],
         )
-    return "".join(charts)
+    return charts, drawn
 
 
 def _points(settings: Sequence[Setting], what: str, cost: Callable[[Setting], int]) -> list[Point]:
-    """The settings as points; the student's forms that fall on it share its mark."""
+    """The settings as points; forms of the student that fall on it share its mark."""
     own = next(s for s in settings if s.kind == "student")
-    same = [s for s in settings if s.kind == "file" and (cost(s), s.gap) == (cost(own), own.gap)]
+    same = [
+        s
+        for s in settings
+        if s.kind == "file" and cost(s) == cost(own) and math.isclose(s.gap, own.gap, rel_tol=0.01)
+    ]
     best = {cost(s): s for s in sorted(settings, key=lambda s: -s.gap) if s.kind == "method"}
     found = []
     for setting in settings:

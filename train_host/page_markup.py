@@ -19,13 +19,11 @@ def table(
     bodies: Sequence[tuple[str, Sequence[Row]]],
     *,
     text_columns: int = 1,
-    text_last: bool = False,
 ) -> str:
     """A table whose first `text_columns` columns are text and the rest figures."""
 
     def kind(column: int) -> str:
-        text = column < text_columns or (text_last and column == len(names) - 1)
-        return ' class="text"' if text else ""
+        return ' class="text"' if column < text_columns else ""
 
     head = "".join(f'<th scope="col"{kind(i)}>{escape(name)}</th>' for i, name in enumerate(names))
     text = ""

@@ -29,7 +29,7 @@ def methods(laboratory: Laboratory | None) -> str:
     for method in laboratory.rows:
         cells = [
             method.method,
-            method.setting,
+            _beside(method.setting, method.note),
             f"{method.parameters:,}",
             _beside(f"{method.macs_clip:,}", _fewer(start, method, lambda m: m.macs_clip)),
             _beside(f"{method.bytes_onnx:,}", _fewer(start, method, lambda m: m.bytes_onnx)),
@@ -42,7 +42,6 @@ def methods(laboratory: Laboratory | None) -> str:
             cells.append(_beside(f"{mean(gaps):.2e}", f"{min(gaps):.1e} to {max(gaps):.1e}"))
             reference = start.one_minus_auc.get(group) if start else None
             cells.append(_strip(axes[group], gaps, mean(reference) if reference else None))
-        cells.append(method.note)
         bodies.setdefault(method.group, []).append(Row(str(method.number), tuple(cells)))
     names = ["", "method", "setting", "parameters", "MACs", "bytes"]
     for group in groups:
@@ -56,7 +55,7 @@ def methods(laboratory: Laboratory | None) -> str:
             f" The upright line is {start.method}, the start, with which ÷ compares MACs and bytes."
         )
     return f"<p>{escape(f'Measured {laboratory.conditions}. {explained}')}</p>" + table(
-        [*names, "note"], list(bodies.items()), text_columns=3, text_last=True
+        names, list(bodies.items()), text_columns=3
     )
 
 

@@ -39,7 +39,9 @@ Any stage may distil: `distil` lists terms by name, with their settings:
   filter's own training before the stage), `weight`;
 * `attention-map`: `weight`.
 
-`rate` is the highest learning rate of a stage.
+`rate` is the highest learning rate of a stage. `storage` says in which form
+the network is stored at the end: "int8" (the default: weights only), "float16",
+"float32", or "dynamic" (GRU and linear layers quantize their activations too).
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ import torch
 from torch import Tensor
 
 from device.errors import RecipeError
+from export.storage import STORAGE
 from train_host import distill, prune, quantaware
 from train_host.fit import Scenes, fit
 from train_host.network import (
@@ -100,6 +103,10 @@ class Recipe:
     description: str
     shape: Shape
     stages: tuple[Stage, ...]
+    storage: str = "int8"
+    """In which form the network is stored, one of `export.storage.STORAGE`."""
+    note: str = ""
+    """What a reader of its results should know."""
 
     @property
     def steps(self) -> int:
@@ -141,15 +148,20 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     """The recipe in a table. Raises RecipeError as `read_recipe` does."""
-    _known("the recipe", content, {"description", "shape", "stage"})
+    _known("the recipe", content, {"description", "note", "shape", "stage", "storage"})
     shape, stages = content.get("shape"), content.get("stage")
     if not isinstance(shape, dict) or not isinstance(stages, list) or not stages:
         raise RecipeError("a recipe holds a table [shape] and at least one [[stage]]")
+    storage = content.get("storage", "int8")
+    if storage not in STORAGE:
+        raise RecipeError(f"storage must be one of {', '.join(STORAGE)}")
     return Recipe(
         name,
         str(content.get("description", "")),
         _shape(shape),
         tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
+        storage,
+        str(content.get("note", "")),
     )
 
 

@@ -134,20 +134,49 @@ def dynamic_twin(network: Network) -> Network:
     """A copy whose GRU and linear layers have int8 weights and quantize their activations too.
 
     Weights get a scale for each output channel: with one for the whole weight,
-    torch's default, probabilities move twice as far. Activations get one for
-    all that a call holds, so that results depend on the chunk and on the other
-    streams of a batch. Make it and run it in `engine_of_the_pi`.
+    torch's default, probabilities move twice as far.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        twin: Network = torch.ao.quantization.quantize_dynamic(
-            network, dict.fromkeys((nn.GRU, nn.Linear), per_channel_dynamic_qconfig)
-        )
-    return twin
+    return _Dynamic(network)
+
+
+class _Dynamic(Network):
+    """All activations of a call share one scale: a result depends on what else is in the call.
+
+    A device calls it for one step of one stream, and so does `stream` here,
+    however many it is given.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.shape, network.front_end)
+        self.load_state_dict(network.state_dict())
+        self.eval()
+        # The engine that packs the weights is the one that computes with them, wherever that is.
+        with engine_of_the_pi(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.ao.quantization.quantize_dynamic(
+                self, dict.fromkeys((nn.GRU, nn.Linear), per_channel_dynamic_qconfig), inplace=True
+            )
+
+    def stream(self, mel: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
+        if len(mel) > 1:
+            axes = [int(name == "hidden") for name in StreamState._fields]
+            parts = [part.split(1, axis) for part, axis in zip(state, axes, strict=True)]
+            streams = zip(mel.split(1), *parts, strict=True)
+            found = [self.stream(one, StreamState(*own)) for one, *own in streams]
+            after = zip(*(own for _, own in found), strict=True)
+            joined = [torch.cat(part, axis) for part, axis in zip(after, axes, strict=True)]
+            return torch.cat([logits for logits, _ in found]), StreamState(*joined)
+        if mel.shape[1] <= self.shape.stride[1]:
+            return super().stream(mel, state)
+        steps = []
+        for step in mel.split(self.shape.stride[1], dim=1):
+            logits, state = super().stream(step, state)
+            steps.append(logits)
+        return torch.cat(steps, dim=1), state
 
 
 def write_dynamic(network: Network) -> torch.jit.ScriptModule:
-    """TorchScript of `dynamic_twin`. Feed it whole steps, load and run it in `engine_of_the_pi`."""
+    """TorchScript of `dynamic_twin`. Feed it whole steps; load it in `engine_of_the_pi`."""
     with engine_of_the_pi():
         return _script(_Step(dynamic_twin(network), {}), network)
 

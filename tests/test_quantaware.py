@@ -14,7 +14,8 @@ from device.errors import ExportError, RecipeError  # noqa: E402
 from export.graph import write_network  # noqa: E402
 from export.half import half_twin, write_half  # noqa: E402
 from export.quantize import quantize_network, quantize_weight, quantized_twin  # noqa: E402
-from export.torchscript import dynamic_twin, engine_of_the_pi  # noqa: E402
+from export.torchscript import dynamic_twin, write_dynamic  # noqa: E402
+from train_host.frontend import LogMel  # noqa: E402
 from train_host.network import Network, Shape, fold_normalisation  # noqa: E402
 from train_host.quantaware import attach, detach  # noqa: E402
 
@@ -232,9 +233,33 @@ def test_float16_that_overflows_is_one_sentence(network):
 
 def test_dynamic_twin_quantizes_gru_and_linear(network):
     exact = probabilities(network, mel_of(1))
-    with engine_of_the_pi():
-        twin = dynamic_twin(network)
-        found = probabilities(twin, mel_of(1))
+    twin = dynamic_twin(network)
+    found = probabilities(twin, mel_of(1))
     assert not [m for m in twin.modules() if isinstance(m, nn.GRU | nn.Linear)]
     assert 0 < (found - exact).abs().max() < 0.05
     assert isinstance(network.gru, nn.GRU)
+
+
+def test_dynamic_twin_computes_as_a_device_calls_it(network):
+    """Whatever is in the call, each stream gets what it gets alone and step by step."""
+    twin, mel = dynamic_twin(network), mel_of(3)
+    mel[1] *= 3  # would coarsen the others' scales
+    together, after = twin.stream(mel, twin.initial_state(3))
+    for row in range(3):
+        state = twin.initial_state()
+        for index in range(20):
+            step = mel[row : row + 1, 8 * index : 8 * index + 8]
+            logits, state = twin.stream(step, state)
+            assert torch.equal(logits[0, 0], together[row, index])
+        for name, part, whole in zip(state._fields, state, after, strict=True):
+            assert torch.equal(
+                part.select(int(name == "hidden"), 0), whole.select(int(name == "hidden"), row)
+            )
+
+
+def test_dynamic_twin_is_what_the_export_writes(network):
+    samples = torch.randn(1280 * 12, generator=torch.Generator().manual_seed(0)) * 0.1
+    module = write_dynamic(network)
+    written = torch.cat([module(chunk) for chunk in samples.split(1280)])
+    mel = LogMel(network.front_end).whole(samples[None])
+    assert torch.allclose(probabilities(dynamic_twin(network), mel)[0], written, atol=1e-5)

@@ -56,6 +56,16 @@ def test_laboratory(tmp_path: Path):
     assert found.conditions == "on a corpus, 1,500 steps of training, 3 seeds, a laptop"
 
 
+def test_starts_come_first(tmp_path: Path):
+    path = tmp_path / "laboratory.json"
+    row = LABORATORY["rows"][0]
+    rows = [row, row | {"group": "of its own"}, row | {"group": "start"}]
+    path.write_text(json.dumps(LABORATORY | {"rows": rows}))
+    found = read_laboratory(path)
+    assert [r.group for r in found.rows] == ["start", "distillation", "of its own"]
+    assert [r.number for r in found.rows] == [1, 2, 3]
+
+
 def test_search_tells_complete_trials_from_pruned_ones(tmp_path: Path):
     path = tmp_path / "search.json"
     path.write_text(json.dumps(SEARCH))

@@ -222,7 +222,10 @@ def _labels(
 
     Returns the lines that lead from far labels to their marks, and the labels.
     """
-    marks = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
+    marks = [
+        ((x - 7, y - 7, x + 7, y + 7), 4 if point.kind == "trial" else 200)
+        for point, (x, y) in zip(points, places, strict=True)
+    ]
     along = [
         (a + (c - a) * t / 8, b + (d - b) * t / 8)
         for (a, b), (c, d) in pairwise(corners)
@@ -243,13 +246,13 @@ def _labels(
                 cost = (
                     distance / 4
                     + 1000 * sum(_overlap(box, other) for other in taken)
-                    + 60 * sum(_overlap(box, m) for i, m in enumerate(marks) if i != own)
+                    + sum(c for i, (m, c) in enumerate(marks) if i != own and _overlap(box, m))
                     + 3 * sum(box[0] < a < box[2] and box[1] < b < box[3] for a, b in along)
                 )
                 if cost < best_cost:
                     best, best_cost = box, cost
         # A trial's label may be left out; the table below the plot has it.
-        if best is None or (best_cost >= 60 and point.kind in ("front", "trial")):
+        if best is None or (best_cost >= 200 and point.kind in ("front", "trial")):
             continue
         taken.append(best)
         near_x, near_y = min(max(x, best[0]), best[2]), min(max(y, best[1]), best[3])

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from device.errors import ExportError
 
 Finding = TypeVar("Finding")
+GROUPS = ("start", "pruning", "distillation", "quantization", "separable", "sequence")
+"""The order in which groups of methods are shown; others follow."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def read_laboratory(path: Path) -> Laboratory | None:
     """The methods; None without the file. Raises ExportError when it holds something else."""
 
     def laboratory(raw: dict[str, Any]) -> Laboratory:
+        place = {group: number for number, group in enumerate(GROUPS)}
+        rows = sorted(raw["rows"], key=lambda row: place.get(row["group"], len(GROUPS)))
         return Laboratory(
             machine=str(raw["machine"]),
             steps=int(raw["steps"]),
@@ -117,7 +121,7 @@ def read_laboratory(path: Path) -> Laboratory | None:
                     },
                     note=str(row["note"]),
                 )
-                for number, row in enumerate(raw["rows"], 1)
+                for number, row in enumerate(rows, 1)
             ),
             did_not_help=tuple(str(line) for line in raw["did_not_help"]),
         )

@@ -44,12 +44,13 @@ def write_page(build: Path, models: Path = MODELS) -> Path:
 def render(contents: Contents) -> str:
     """The page's text."""
     title = f"kws-pi: {contents.name}"
+    base = contents.figures["columns"]["base"]
     sections = (
         ("Quality against cost", front(contents)),
         ("Result table", result_tables(contents.figures)),
         ("Misses against false accepts (DET)", errors(contents)),
         ("Training", training(contents)),
-        ("Every method by itself", methods(contents.laboratory)),
+        ("Every method by itself", methods(contents.laboratory, base)),
         ("Tried, and did not help", did_not_help(contents.laboratory)),
         ("Search", search(contents.search)),
     )

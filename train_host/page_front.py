@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from train_host.chart import Line, Point, chart, log_axis
 from train_host.page_contents import Contents
@@ -35,13 +36,13 @@ def front(contents: Contents) -> str:
     ]
     if contents.laboratory:
         keys.append(("method", "a method, by its number: mean and range of the seeds"))
-        names = "; ".join(
-            f"{row.number} {row.method}, {row.setting}"
-            for row in contents.laboratory.rows
-            if str(row.number) in drawn
-        )
+        names: dict[str, list[str]] = {}
+        for row in contents.laboratory.rows:
+            if str(row.number) in drawn:
+                names.setdefault(row.group, []).append(f"{row.number} {row.method}")
+        listed = "; ".join(f"{group}: {', '.join(found)}" for group, found in names.items())
         captions.append(
-            f"Methods: {names}. Of those that cost the same only the best is drawn. Measured "
+            f"Methods: {listed}. Of those that cost the same only the best is drawn. Measured "
             f"{contents.laboratory.conditions}.{elsewhere(contents.laboratory.corpus, here)}"
         )
     if contents.search:
@@ -169,11 +170,20 @@ def _points(settings: Sequence[Setting], what: str, cost: Callable[[Setting], in
                 kind=setting.kind,
                 title=f"{', '.join(s.name for s in (setting, *shared))}: {cost(setting):,} {what}, "
                 f"1 - AUC {setting.gap:.2e}",
-                label=", ".join(s.label for s in (setting, *shared)),
+                label=_joined([s.label for s in (setting, *shared)]),
                 spread=setting.spread,
             )
         )
     return found
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """`student, buffer 1, 2`: what two labels in a row begin with is said once."""
+    text = labels[0]
+    for before, label in pairwise(labels):
+        word, _, number = label.partition(" ")
+        text += f", {number if number and before.startswith(f'{word} ') else label}"
+    return text
 
 
 def best_of(points: Iterable[Point]) -> list[tuple[float, float]]:

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from train_host.chart import Axis, log_axis, mark
-from train_host.findings import Laboratory, Method, Search, counted
+from train_host.findings import Laboratory, Search, counted
 from train_host.page_markup import Markup, mean, plain, table
 from train_host.table import Row
 
-GROUPS = ("real", "synthetic")
+DASHES = ("", "4 2", "1 2")
+"""How the upright lines of the starts are drawn, in the order of their rows."""
 
 
-def methods(laboratory: Laboratory | None) -> str:
-    """The table of every method: what it costs, what it does."""
+def methods(laboratory: Laboratory | None, base: dict[str, Any]) -> str:
+    """The table of every method: what it costs, what it does.
+
+    `base` is the base's column of the result table, to which costs are compared.
+    """
     if laboratory is None:
         return "<p>Not measured: there is no models/laboratory.json (`make methods` writes it).</p>"
-    start = next((row for row in laboratory.rows if row.group == "start"), None)
-    groups = [g for g in GROUPS if any(g in m.one_minus_auc for m in laboratory.rows)]
+    starts = [row for row in laboratory.rows if row.group == "start"][: len(DASHES)]
+    groups = list(dict.fromkeys(group for row in laboratory.rows for group in row.one_minus_auc))
     axes = {
         group: log_axis(
-            "", [gap for m in laboratory.rows for gap in m.one_minus_auc.get(group, ())], plain
+            "", [gap for row in laboratory.rows for gap in row.one_minus_auc.get(group, ())], plain
         )
         for group in groups
     }
     bodies: dict[str, list[Row]] = {}
     for method in laboratory.rows:
         cells = [
-            method.method,
-            _beside(method.setting, method.note),
+            _beside(method.method, method.setting, method.note),
             f"{method.parameters:,}",
-            _beside(f"{method.macs_clip:,}", _fewer(start, method, lambda m: m.macs_clip)),
-            _beside(f"{method.bytes_onnx:,}", _fewer(start, method, lambda m: m.bytes_onnx)),
+            _beside(f"{method.macs_clip:,}", f"÷ {base['macs_clip'] / method.macs_clip:.2f}"),
+            _beside(
+                f"{method.bytes_onnx:,}", f"÷ {base['bytes_state_dict'] / method.bytes_onnx:.2f}"
+            ),
         ]
         for group in groups:
             gaps = method.one_minus_auc.get(group)
@@ -40,45 +46,43 @@ def methods(laboratory: Laboratory | None) -> str:
                 cells += ["-", ""]
                 continue
             cells.append(_beside(f"{mean(gaps):.2e}", f"{min(gaps):.1e} to {max(gaps):.1e}"))
-            reference = start.one_minus_auc.get(group) if start else None
-            cells.append(_strip(axes[group], gaps, mean(reference) if reference else None))
+            marks = [mean(row.one_minus_auc[group]) for row in starts if group in row.one_minus_auc]
+            cells.append(_strip(axes[group], gaps, marks))
         bodies.setdefault(method.group, []).append(Row(str(method.number), tuple(cells)))
-    names = ["", "method", "setting", "parameters", "MACs", "bytes"]
+    names = ["", "method", "parameters", "MACs", "bytes"]
     for group in groups:
         names += [f"1 - AUC, {group}", ""]
     explained = (
-        "1 - AUC is the mean of the seeds, below it the best and the worst seed, which the bar "
-        "beside it spans on a logarithmic scale, the worse the further right."
+        "÷: how many times fewer than the base (its MACs; the bytes of its state dict). 1 - AUC is "
+        "the mean of the seeds, below it the best and the worst seed, which the bar beside it "
+        "spans on a logarithmic scale, the worse the further right."
     )
-    if start:
-        explained += (
-            f" The upright line is {start.method}, the start, with which ÷ compares MACs and bytes."
-        )
-    return f"<p>{escape(f'Measured {laboratory.conditions}. {explained}')}</p>" + table(
-        names, list(bodies.items()), text_columns=3
+    if starts:
+        explained += f" Upright lines: {', '.join(f'{row.number} {row.method}' for row in starts)}"
+        styles = ", ".join(("solid", "dashed", "dotted")[: len(starts)])
+        explained += f" ({styles})." if len(starts) > 1 else "."
+    return (
+        f"<p>{escape(f'Measured {laboratory.conditions}. {explained}')}</p>"
+        f'<div class="methods">{table(names, list(bodies.items()), text_columns=2)}</div>'
     )
 
 
-def _strip(axis: Axis, gaps: Sequence[float], reference: float | None) -> Markup:
-    """A mark for the mean, a bar from the best to the worst seed, a line for the start."""
+def _strip(axis: Axis, gaps: Sequence[float], starts: Sequence[float]) -> Markup:
+    """A mark for the mean, a bar from the best to the worst seed, a line for each start."""
     low, middle, high = (5 + 110 * axis.share(gap) for gap in (min(gaps), mean(gaps), max(gaps)))
-    line = ""
-    if reference is not None:
-        at = 5 + 110 * axis.share(reference)
-        line = f'<path class="axis" d="M{at:.1f} 0V28"/>'
+    lines = "".join(
+        f'<path class="axis" stroke-dasharray="{dash}" d="M{5 + 110 * axis.share(gap):.1f} 0V28"/>'
+        for gap, dash in zip(starts, DASHES, strict=False)
+    )
     return Markup(
-        f'<svg class="strip" viewBox="0 0 120 28" aria-hidden="true">{line}'
+        f'<svg class="strip" viewBox="0 0 120 28" aria-hidden="true">{lines}'
         f'<path class="spread method" d="M{low:.1f} 14H{high:.1f}"/>'
         f'<g class="mark method">{mark("method", middle, 14)}</g></svg>'
     )
 
 
-def _beside(figure: str, small: str) -> Markup:
-    return Markup(f"{escape(figure)}<small>{escape(small)}</small>")
-
-
-def _fewer(start: Method | None, method: Method, of: Callable[[Method], int]) -> str:
-    return f"÷ {of(start) / of(method):.2f}" if start and of(method) else ""
+def _beside(cell: str, *below: str) -> Markup:
+    return Markup(escape(cell) + "".join(f"<small>{escape(b)}</small>" for b in below if b))
 
 
 def did_not_help(laboratory: Laboratory | None) -> str:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Validation:
 
     def quality(self, scores: Scores) -> dict[str, dict[str, Any]]:
         """The figures of quality of each group."""
-        speakers = np.array([clip.speaker for clip in self.clips])
+        speakers = [clip.speaker for clip in self.clips]
         found: dict[str, dict[str, Any]] = {}
         for name, rows in self.groups().items():
             positives, negatives = scores[rows & self.is_keyword], scores[rows & ~self.is_keyword]
@@ -105,7 +106,7 @@ class Validation:
                 "others": len(negatives),
                 "one_minus_auc": gap,
                 "one_minus_auc_interval": bootstrap(
-                    scores[rows], self.is_keyword[rows], speakers[rows]
+                    scores[rows], self.is_keyword[rows], list(compress(speakers, rows))
                 ),
                 "au": area_under_errors(gap, share),
                 "au_scaled": area_under_errors(gap, V01_POSITIVES),
@@ -178,7 +179,7 @@ def _stepper(path: Path) -> Callable[[], None]:
     return step
 
 
-def measure(build: Path) -> tuple[dict[str, Any], dict[str, Scores]]:
+def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """Every figure of the table, by column, and the scores of the validation clips."""
     torch.set_num_threads(1)  # as on the device; two would wait for each other
     manifest_path = find_manifest(build)
@@ -211,7 +212,7 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, Scores]]:
             "bytes_onnx": onnx_files[name].stat().st_size,
         }
     base_int8 = quantized_twin(networks["base"], quantize_network(networks["base"]))
-    scores = {
+    scores: dict[str, npt.NDArray[Any]] = {
         "teacher": clip_scores(networks["teacher"], store),
         "base": clip_scores(networks["base"], store),
         "base int8": clip_scores(base_int8, store),
@@ -283,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = find_manifest(args.build)
         show(figures)
         path.with_suffix(".table.json").write_text(json.dumps(figures, indent=2) + "\n")
-        np.savez_compressed(args.build / SCORES, **scores)
+        np.savez_compressed(args.build / SCORES, allow_pickle=False, **scores)
         manifest: Manifest = read_manifest(path)
         summary = {key: value for key, value in figures.items() if key not in ("keyword", "corpus")}
         dataclasses.replace(manifest, figures=summary).write(path)

@@ -7,6 +7,10 @@ SPEECH ?=
 NOISE ?=
 SYNTH ?=
 TEACHER ?=
+TUTOR ?=
+RECIPE ?=
+STORAGE ?=
+TRIALS ?=
 PI ?=
 MODEL ?=
 CONFIG ?=
@@ -17,9 +21,11 @@ endif
 
 BUILD = build/$(KEYWORD)$(if $(filter small,$(SIZE)),-small)
 PYTHON = .venv/bin/python
+CORPUS = --keyword "$(KEYWORD)" $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
+    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report bench data corpus demo test lint deb deploy logs clean lock
+.PHONY: help setup compress train export report bench search methods data corpus demo test lint deb deploy logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -33,6 +39,10 @@ help: ## print this list
 	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
 	@echo "  NOISE=DIR         further noise and music"
 	@echo "  SYNTH=1           add synthetic voices that say the keyword and near-words"
+	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
+	@echo "  TUTOR=DIR         take base, teacher and tutor from another build"
+	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
+	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
 	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to"
 	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show, measure or deploy"
@@ -47,10 +57,9 @@ train: setup ## train base, teacher and student for KEYWORD
 ifneq ($(SYNTH),)
 	@$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
 endif
-	@$(PYTHON) -m train_host.train --keyword "$(KEYWORD)" --size $(SIZE) --output "$(BUILD)" \
-	    $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
-	    $(if $(NOISE),--noise "$(NOISE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
-	    $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
+	@$(PYTHON) -m train_host.train $(CORPUS) --output "$(BUILD)" --size $(SIZE) \
+	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
+	    $(if $(TUTOR),--tutor "$(TUTOR)")
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
@@ -61,6 +70,13 @@ report: setup ## measure teacher and student and print the result table
 bench: setup ## measure base, shipped models and MODEL in one run
 	@mkdir -p build
 	@$(PYTHON) -m train_host.bench $(if $(MODEL),--model "$(MODEL)") --json build/bench.json
+
+search: setup ## search shapes and recipes for the front of MACs, bytes and quality (STORAGE=)
+	@$(PYTHON) -m train_host.search $(CORPUS) --tutor "$(BUILD)" --output "$(BUILD)/search.json" \
+	    $(if $(STORAGE),--storage "$(STORAGE)") $(if $(TRIALS),--trials $(TRIALS))
+
+methods: setup ## measure every compression method, each alone and trained alike
+	@$(PYTHON) -m train_host.laboratory $(CORPUS) --tutor "$(BUILD)" --output "$(BUILD)/laboratory.json"
 
 data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
 	@$(PYTHON) -m train_host.download data/speech_commands

@@ -39,6 +39,7 @@ def fit(
     partial: Path,
     average: float = 0.998,
     after_step: Callable[[int], None] | None = None,
+    quiet: bool = False,
 ) -> list[tuple[int, float]]:
     """Trains `model` in place and returns its curve of (step, mean loss).
 
@@ -47,7 +48,8 @@ def fit(
     the checkpoint `partial`, from which a run that broke off carries on; it is
     deleted at the end. An objective that has parameters of its own, as a
     projection of distillation, learns them beside the model. `after_step` is
-    called with the number of each step that has been taken, from 1.
+    called with the number of each step that has been taken, from 1. `quiet`
+    leaves out the progress bar.
     """
     own = list(model.parameters())
     others: list[nn.Parameter] = []
@@ -80,6 +82,7 @@ def fit(
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
+        disable=quiet,
     ) as progress:
         task = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
         recent: list[float] = []

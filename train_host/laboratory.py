@@ -18,6 +18,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class Bench:
             folder,
             BATCH,
             seed,
+            quiet=True,
         )
         return carry_out(recipe, training, steps)[0]
 
@@ -117,7 +119,6 @@ _bench: Bench | None = None
 def _start(args: argparse.Namespace) -> None:
     global _bench
     torch.set_num_threads(1)
-    console.quiet = True
     _bench, _ = prepare(args)
 
 
@@ -132,6 +133,24 @@ def _job(path: Path, seed: int, steps: int) -> dict[str, Any]:
 # --- The table ---
 
 
+def carried_out(
+    jobs: list[tuple[Path, int]], args: argparse.Namespace
+) -> Iterator[tuple[tuple[Path, int], dict[str, Any]]]:
+    """Each job with its result, in the jobs' order."""
+    if args.processes == 1:
+        _start(args)
+        for job in track(jobs, "methods", console=console):
+            yield job, _job(*job, args.steps)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        args.processes, mp_context=context, initializer=_start, initargs=(args,)
+    ) as pool:
+        found = {job: pool.submit(_job, *job, args.steps) for job in jobs}
+        for job, result in track(found.items(), "methods", console=console):
+            yield job, result.result()
+
+
 def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     _, words = prepare(args)  # once, before the processes do: they find everything in the cache
@@ -142,13 +161,8 @@ def run(args: argparse.Namespace) -> None:
         (p, s): args.scratch / f"{p.parent.name}.{p.stem}.{s}.{args.steps}.json" for p, s in jobs
     }
     left = [job for job in jobs if not kept[job].exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        args.processes, mp_context=context, initializer=_start, initargs=(args,)
-    ) as pool:
-        found = {job: pool.submit(_job, *job, args.steps) for job in left}
-        for job, result in track(found.items(), "methods", console=console):
-            kept[job].write_text(json.dumps(result.result()))
+    for job, result in carried_out(left, args):
+        kept[job].write_text(json.dumps(result))
     rows = [
         row(path, [json.loads(kept[path, s].read_text()) for s in range(args.seeds)])
         for path in paths
@@ -169,7 +183,7 @@ def row(path: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
     """One row of the table, of a recipe's results, one for each seed."""
     recipe = read_recipe(path)
     cost = {key: results[0][key] for key in ("parameters", "macs_clip", "bytes_onnx")}
-    groups = results[0]["one_minus_auc"]
+    groups = [group for group in results[0]["one_minus_auc"] if group != "all"]
     return {
         "method": recipe.name.split("_", 1)[-1].replace("-", " "),
         "group": path.parent.name,

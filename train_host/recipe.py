@@ -126,6 +126,8 @@ class Training:
     """Holds the checkpoints until the recipe is done."""
     batch: int = 128
     seed: int = 0
+    quiet: bool = False
+    """No progress bars."""
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -386,6 +388,7 @@ def carry_out(
                 rate=stage.rate,
                 partial=folder / f"{number}.partial.pt",
                 after_step=after_step,
+                quiet=training.quiet,
             )
         part = [(before + step, loss) for step, loss in part]
         save_checkpoint(model.network, done, curve=part)

@@ -132,8 +132,12 @@ class Stores:
         return composer_for(self.training, network, seed)
 
     def gaps(self, scores: np.ndarray[Any, Any]) -> dict[str, float]:
-        """1 - AUC on validation: all clips, and where there are real ones, those."""
-        chosen = {"all": np.ones(len(scores), bool), "real": self.is_real}
+        """1 - AUC on validation: all clips, and those of each kind that there are."""
+        chosen = {
+            "all": np.ones(len(scores), bool),
+            "real": self.is_real,
+            "synthetic": ~self.is_real,
+        }
         return {
             name: one_minus_auc(scores[self.is_keyword & rows], scores[~self.is_keyword & rows])
             for name, rows in chosen.items()

@@ -301,9 +301,21 @@ def test_pruned_trials_are_not_drawn(text: str):
 def test_without_findings_the_page_says_so(build: Path, tmp_path: Path):
     page = Page(write_page(build, tmp_path).read_text(encoding="utf-8"))
     assert page.headings == SECTIONS
-    assert "there is no models/laboratory.json (`make methods` writes it)" in page.text
-    assert "there is no models/search.json (`make search` writes it)" in page.text
+    assert "there is no laboratory.json (`make methods` writes it)" in page.text
+    assert "there is no search.json (`make search` writes it)" in page.text
     assert page.count("table") == 2
+
+
+def test_findings_of_the_build_come_before_those_of_models(
+    build: Path, models: Path, tmp_path: Path
+):
+    copy = tmp_path / "word"
+    shutil.copytree(build, copy)
+    own = make_models(tmp_path / "own", "a corpus")  # that of the build, as its figures say
+    shutil.copy(own / "laboratory.json", copy)
+    page = Page(write_page(copy, models).read_text(encoding="utf-8"))
+    assert page.text.count("on a corpus, 1,500 steps of training") == 3
+    assert page.text.count("compare their order, not their height") == 1  # the search's, of models
 
 
 @pytest.mark.parametrize("which", ["text", "hostile"])

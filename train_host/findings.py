@@ -34,7 +34,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Laboratory:
-    """models/laboratory.json: every method, trained alike."""
+    """laboratory.json: every method, trained alike."""
 
     machine: str
     steps: int
@@ -68,7 +68,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """models/search.json: the trials of the study."""
+    """search.json: the trials of the study."""
 
     machine: str
     corpus: str

@@ -4,7 +4,8 @@
 
 It measures nothing: figures come from KEYWORD.table.json, scores from
 scores.npz, training curves from the checkpoints, and the findings of the
-laboratory and the search from models/laboratory.json and models/search.json.
+laboratory and the search from laboratory.json and search.json, which lie in the
+build folder or else in models/.
 """
 
 from __future__ import annotations

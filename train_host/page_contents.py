@@ -41,7 +41,10 @@ class Contents:
 
 
 def read_contents(build: Path, models: Path) -> Contents:
-    """Raises ExportError when the report has not been made yet."""
+    """Findings of the laboratory and the search lie in `build`, or else in `models`.
+
+    Raises ExportError when the report has not been made yet.
+    """
     path = find_manifest(build)
     networks, curves = {}, {}
     for name in ORDER:
@@ -62,6 +65,10 @@ def read_contents(build: Path, models: Path) -> Contents:
         scores=scores,
         networks=networks,
         curves=curves,
-        laboratory=read_laboratory(models / "laboratory.json"),
-        search=read_search(models / "search.json"),
+        laboratory=read_laboratory(_either(build, models, "laboratory.json")),
+        search=read_search(_either(build, models, "search.json")),
     )
+
+
+def _either(build: Path, models: Path, name: str) -> Path:
+    return build / name if (build / name).is_file() else models / name

@@ -21,7 +21,7 @@ def methods(laboratory: Laboratory | None, base: dict[str, Any]) -> str:
     `base` is the base's column of the result table, to which costs are compared.
     """
     if laboratory is None:
-        return "<p>Not measured: there is no models/laboratory.json (`make methods` writes it).</p>"
+        return "<p>Not measured: there is no laboratory.json (`make methods` writes it).</p>"
     starts = [row for row in laboratory.rows if row.group == "start"][: len(DASHES)]
     groups = list(dict.fromkeys(group for row in laboratory.rows for group in row.one_minus_auc))
     axes = {
@@ -87,7 +87,7 @@ def _beside(cell: str, *below: str) -> Markup:
 
 def did_not_help(laboratory: Laboratory | None) -> str:
     if laboratory is None:
-        return "<p>Not measured: there is no models/laboratory.json.</p>"
+        return "<p>Not measured: there is no laboratory.json.</p>"
     lines = "".join(f"<li>{escape(line)}</li>" for line in laboratory.did_not_help)
     return f"<p>{escape(f'Measured {laboratory.conditions}.')}</p><ul>{lines}</ul>"
 
@@ -95,7 +95,7 @@ def did_not_help(laboratory: Laboratory | None) -> str:
 def search(found: Search | None) -> str:
     """What the search tried, and the settings on its front."""
     if found is None:
-        return "<p>Not run: there is no models/search.json (`make search` writes it).</p>"
+        return "<p>Not run: there is no search.json (`make search` writes it).</p>"
     best = sorted((t for t in found.complete if t.front), key=lambda t: t.macs_clip)
     rows = [
         Row(

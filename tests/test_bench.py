@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import onnx  # noqa: E402
+from shapes import STUDENT  # noqa: E402
 
 from device.errors import ExportError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
@@ -21,7 +22,7 @@ from export.torchscript import save, write_streaming  # noqa: E402
 from train_host import bench  # noqa: E402
 from train_host.bench_worker import open_model, peak_memory, time_listening, time_steps  # noqa: E402
 from train_host.macs import count_graph_macs, count_macs, parameters  # noqa: E402
-from train_host.network import BASE_32, STUDENT, Network, load_checkpoint  # noqa: E402
+from train_host.network import BASE_32, Network, load_checkpoint  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LOUD = ROOT / "tests" / "loud" / "loud.json"

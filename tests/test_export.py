@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 import onnxruntime  # noqa: E402
+from shapes import PRUNED, STUDENT  # noqa: E402
 
 import export.gate  # noqa: E402
 from device.errors import ExportError  # noqa: E402
@@ -24,22 +25,11 @@ from export.torchscript import save, with_buffer, write_dynamic, write_streaming
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
-    STUDENT,
     Network,
-    Shape,
     load_checkpoint,
     save_checkpoint,
 )
 
-PRUNED = Shape(
-    "full",
-    6,
-    hidden=20,
-    layers=1,
-    attention="deep",
-    attention_width=5,
-    inputs=tuple(range(1, 90, 3)),
-)
 SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
 
 

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from shapes import PRUNED, STUDENT  # noqa: E402
 
 from device.errors import CorpusError  # noqa: E402
 from export.graph import write_network  # noqa: E402
@@ -21,24 +22,13 @@ from train_host.macs import (  # noqa: E402
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
-    STUDENT,
     Network,
-    Shape,
     StreamState,
     fold_normalisation,
     load_checkpoint,
     save_checkpoint,
 )
 
-PRUNED = Shape(
-    "full",
-    6,
-    hidden=20,
-    layers=1,
-    attention="deep",
-    attention_width=5,
-    inputs=tuple(range(1, 90, 3)),
-)
 SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
 
 
@@ -141,6 +131,15 @@ def test_checkpoint_returns_network_and_record(tmp_path: Path):
 def test_no_checkpoint_is_one_sentence(tmp_path: Path):
     (tmp_path / "a.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CorpusError, match=r"a\.pt: not a checkpoint; run `make train` again"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_checkpoint_of_other_layers_is_one_sentence(tmp_path: Path):
+    save_checkpoint(random_network(STUDENT), tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    content["weights"]["convolution.depthwise.bias"] = torch.zeros(40)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CorpusError, match="another version of kws-pi"):
         load_checkpoint(tmp_path / "a.pt")
 
 

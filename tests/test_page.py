@@ -12,10 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from device.errors import ExportError  # noqa: E402
 from device.manifest import Detection, FrontEnd, Manifest, ModelFile  # noqa: E402
 from train_host.metrics import bootstrap, miss_at, one_minus_auc  # noqa: E402
-from train_host.network import BASE_32, BASE_64, STUDENT, Network, save_checkpoint  # noqa: E402
+from train_host.network import BASE_32, BASE_64, Network, save_checkpoint  # noqa: E402
 from train_host.page import main, write_page  # noqa: E402
 
 HOSTILE = '<script>console.log("loaded")</script><img src=x onerror="console.log(1)">&amp;'

@@ -12,6 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from shapes import STUDENT  # noqa: E402
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
 
 from device.errors import RecipeError  # noqa: E402
@@ -20,7 +21,6 @@ from export.quantize import quantize_network, quantized_twin  # noqa: E402
 from train_host.macs import count_macs, parameters  # noqa: E402
 from train_host.network import (  # noqa: E402
     BASE_32,
-    STUDENT,
     Network,
     Shape,
     load_checkpoint,

@@ -4,13 +4,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from export.quantize import (  # noqa: E402
     payload_bytes,
     quantize_network,
     quantize_weight,
     quantized_twin,
 )
-from train_host.network import STUDENT, Network  # noqa: E402
+from train_host.network import Network  # noqa: E402
 
 
 def test_error_is_at_most_half_a_scale():

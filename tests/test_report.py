@@ -9,11 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from device.manifest import read_manifest  # noqa: E402
 from export.__main__ import export_references, export_student  # noqa: E402
 from train_host.corpus import read_embedded  # noqa: E402
 from train_host.macs import state_dict_bytes  # noqa: E402
-from train_host.network import BASE_32, BASE_64, STUDENT, Network, save_checkpoint  # noqa: E402
+from train_host.network import BASE_32, BASE_64, Network, save_checkpoint  # noqa: E402
 from train_host.page import main as page_main  # noqa: E402
 from train_host.report import main, microseconds_per_step  # noqa: E402
 

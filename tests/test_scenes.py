@@ -8,11 +8,13 @@ import soundfile as sf
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from device.manifest import FrontEnd  # noqa: E402
 from train_host.corpus import Clip  # noqa: E402
 from train_host.features import FeatureStore, active_frames, build_store  # noqa: E402
 from train_host.fit import fit  # noqa: E402
-from train_host.network import BASE_32, STUDENT, Network  # noqa: E402
+from train_host.network import BASE_32, Network  # noqa: E402
 from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
 from train_host.scenes import SCENE_STEPS, Material, composer_for  # noqa: E402
 

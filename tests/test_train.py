@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
 from train_host import stores, train  # noqa: E402
@@ -15,7 +17,7 @@ from train_host.calibrate import calibrate, count_detections, detection_for  # n
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
-from train_host.network import BASE_64, STUDENT, Network, load_checkpoint  # noqa: E402
+from train_host.network import BASE_64, Network, load_checkpoint  # noqa: E402
 from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.teacher import load_published  # noqa: E402
 

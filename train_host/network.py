@@ -62,8 +62,6 @@ BASE_32 = Shape("full", channels=8, hidden=32, layers=2, attention="deep")
 """The seminar's base model: 25,387 parameters."""
 BASE_64 = Shape("full", channels=8, hidden=64, layers=2, attention="deep")
 """The published base model: 70,443 parameters."""
-STUDENT = Shape("separable", channels=20, hidden=16, layers=1, attention="flat")
-"""The compressed network."""
 
 
 class StreamState(NamedTuple):
@@ -274,5 +272,10 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
         if shape.get(name) is not None:
             shape[name] = tuple(shape[name])
     network = Network(Shape(**shape), FrontEnd(**content["front_end"]))
-    network.load_state_dict(content["weights"])
+    try:
+        network.load_state_dict(content["weights"])
+    except RuntimeError as error:
+        raise CorpusError(
+            f"{path}: of another version of kws-pi; run `make train` again"
+        ) from error
     return network.eval(), content["record"]

@@ -39,6 +39,8 @@ from train_host.stores import Stores, add_corpus_arguments, console, describe, r
 
 METHODS = FOLDER / "methods"
 """A folder for each group of methods."""
+TRIED = METHODS / "did-not-help.txt"
+"""What was tried at full length and given up, a line each (see docs/decisions)."""
 BATCH = 64
 STEPS = 800
 SEEDS = 3
@@ -173,7 +175,7 @@ def run(args: argparse.Namespace) -> None:
         "steps": args.steps,
         "seeds": list(range(args.seeds)),
         "rows": rows,
-        "did_not_help": did_not_help(rows),
+        "did_not_help": did_not_help(rows) + TRIED.read_text(encoding="utf-8").splitlines(),
     }
     args.output.write_text(json.dumps(content, indent=2) + "\n")
     console.print(f"The method table: {args.output}")
@@ -195,7 +197,7 @@ def row(path: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def did_not_help(rows: list[dict[str, Any]]) -> list[str]:
-    """Terms of distillation that end no better than the same network without them."""
+    """Terms of distillation after which the same network is no better than without them."""
 
     def mean(row: dict[str, Any]) -> float:
         gaps = row["one_minus_auc"]["synthetic"]

@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--keyword", default="sheila")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--clips", type=int, default=10000, help="clips by training voices")
+    parser.add_argument("--clips", type=int, default=14000, help="clips by training voices")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)

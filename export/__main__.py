@@ -27,6 +27,7 @@ from device.manifest import Detection, Manifest, describe_file
 from export.gate import check_dynamic, check_exports, gate_speech, offline
 from export.graph import write_network, write_with_front_end
 from export.quantize import quantize_network, quantized_twin
+from export.storage import STORAGE
 from export.torchscript import save, with_buffer, write_dynamic, write_streaming
 from train_host.network import Network, load_checkpoint
 from train_host.sizes import model_name
@@ -34,6 +35,8 @@ from train_host.sizes import model_name
 BUFFERS = (1, 2, 3)
 TRAINING_KEYS = (
     "size",
+    "recipe",
+    "storage",
     "corpus",
     "clips",
     "keyword_clips",
@@ -56,8 +59,9 @@ def export_student(build: Path) -> Path:
     network, record = read(build, "student")
     keyword = record["keyword"]
     name = model_name(keyword, record.get("size", "tiny"))
-    weights = quantize_network(network)
-    twin = quantized_twin(network, weights)
+    storage = record.get("storage", "int8")
+    stored = STORAGE[storage](network)
+    network, weights, twin = stored.network, stored.weights, stored.twin
     longer = {f"ts_buffer_{b}": with_buffer(network, b) for b in BUFFERS}
     with tempfile.TemporaryDirectory(dir=build, prefix="export-") as folder:
         draft = Path(folder)
@@ -69,7 +73,7 @@ def export_student(build: Path) -> Path:
             "dynamic_ts": f"{name}.dynamic.ts",
         }
         paths = {role: draft / file for role, file in names.items()}
-        paths["onnx"].write_bytes(write_network(network, weights).SerializeToString())
+        paths["onnx"].write_bytes(stored.onnx)
         paths["frontend_onnx"].write_bytes(
             write_with_front_end(network, weights).SerializeToString()
         )
@@ -97,6 +101,8 @@ def export_student(build: Path) -> Path:
                 f"  dynamic_ts         differs from the network by {difference:.1e} at most"
             )
         except ExportError as error:
+            if storage == "dynamic":
+                raise
             # Its activations are rounded, so that a keyword close to the threshold may fall
             # on the other side. The exact files are none the worse.
             console.print(f"[yellow]left out:[/] {error}", highlight=False, soft_wrap=True)

@@ -231,3 +231,15 @@ def test_dynamic_form_alone_is_left_out_when_it_detects_otherwise(build: Path, m
     assert "dynamic_ts" not in read_manifest(manifest_path).files
     assert not (build / "sheila.dynamic.ts").exists()
     assert (build / "sheila.onnx").exists()
+
+
+@pytest.mark.parametrize("storage", ["float16", "float32"])
+def test_other_storage_passes_the_gate_too(storage: str, build: Path):
+    network, record = load_checkpoint(build / "student.pt")
+    save_checkpoint(network, build / "student.pt", **record, storage=storage)
+    manifest = read_manifest(export_student(build))
+    assert manifest.training["storage"] == storage
+    graph = onnx.load(build / manifest.files["onnx"].name).graph
+    types = {constant.data_type for constant in graph.initializer}
+    assert (onnx.TensorProto.FLOAT16 in types) == (storage == "float16")
+    assert onnx.TensorProto.INT8 not in types

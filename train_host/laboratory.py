@@ -28,7 +28,7 @@ import torch
 from rich.progress import Progress, track
 
 from device.errors import KwsPiError
-from export.storage import STORAGE
+from export.storage import deployed
 from export.torchscript import engine_of_the_pi
 from train_host.evaluate import stream_scores
 from train_host.macs import count_macs, parameters
@@ -72,7 +72,7 @@ class Bench:
     def measure(self, network: Network, storage: str) -> dict[str, Any]:
         """Cost and quality of a network in the form in which it is stored."""
         with engine_of_the_pi():  # of concern to the dynamic form only
-            stored, size = STORAGE[storage](network)
+            stored, size = deployed(network, storage)
             gaps = self.stores.gaps(stream_scores(stored, self.stores.validation))
         return {
             "parameters": parameters(network),

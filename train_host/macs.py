@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from device.errors import ExportError
 from device.manifest import FrontEnd
@@ -131,11 +131,6 @@ def _gru_cell_macs(inputs: int, hidden: int) -> int:
 
 def parameters(network: Network) -> int:
     return sum(p.numel() for p in network.parameters())
-
-
-def weight_payload(tensors: list[Tensor]) -> int:
-    """Bytes of the tensors themselves."""
-    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def state_dict_bytes(network: Network) -> int:

@@ -37,7 +37,8 @@ from device.errors import ExportError, KwsPiError
 from device.manifest import Manifest, read_manifest
 from device.model import load_model
 from device.score import score_samples
-from export.quantize import payload_bytes, quantize_network, quantized_twin
+from export.quantize import quantized_twin
+from export.storage import STORAGE
 from export.torchscript import engine_of_the_pi, with_buffer
 from train_host.corpus import Clip, load
 from train_host.evaluate import TAIL_FRAMES, clip_scores, stream_scores
@@ -48,7 +49,6 @@ from train_host.macs import (
     front_end_macs,
     parameters,
     state_dict_bytes,
-    weight_payload,
 )
 from train_host.metrics import (
     RESAMPLES,
@@ -197,33 +197,34 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         "base int8": build / "base.int8.onnx",
         "student": files["onnx"],
     }
+    storage = manifest.training.get("storage", "int8")
+    forms = {name: "int8" if name.endswith("int8") else "float32" for name in onnx_files}
+    stored = {
+        name: STORAGE[form](networks[name.split()[0]])
+        for name, form in (forms | {"student": storage}).items()
+    }
     columns: dict[str, dict[str, Any]] = {}
     for name in onnx_files:
         network = networks[name.split()[0]]
-        quantized = quantize_network(network) if name in ("student", "base int8") else None
         columns[name] = {
             "parameters": parameters(network),
             "macs_clip": count_macs(network),
             "macs_stream_second": count_stream_macs(network),
             "bytes_state_dict": state_dict_bytes(network) if name != "base int8" else None,
-            "bytes_weights": payload_bytes(network, quantized)
-            if quantized
-            else weight_payload(list(network.parameters())),
+            "bytes_weights": stored[name].payload,
             "bytes_onnx": onnx_files[name].stat().st_size,
         }
-    base_int8 = quantized_twin(networks["base"], quantize_network(networks["base"]))
     scores: dict[str, npt.NDArray[Any]] = {
         "teacher": clip_scores(networks["teacher"], store),
         "base": clip_scores(networks["base"], store),
-        "base int8": clip_scores(base_int8, store),
+        "base int8": clip_scores(stored["base int8"].twin, store),
         "student": device_scores(manifest_path, validation.clips),
     }
     for name, of_clips in scores.items():
         columns[name]["quality"] = validation.quality(of_clips)
     for name, value in microseconds_per_step(onnx_files).items():
         columns[name]["microseconds_per_step"] = value
-    student = networks["student"]
-    weights = quantize_network(student)
+    student = stored["student"]
     exports: dict[str, dict[str, Any]] = {}
     for role, path in files.items():
         exports[role] = {"file": path.name, "bytes": path.stat().st_size}
@@ -233,7 +234,7 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
             exports[role]["quality"] = validation.quality(of_clips)
         elif role.startswith("ts_buffer_"):
             # The gate has shown that the file equals this network; in batches it is faster.
-            longer = quantized_twin(with_buffer(student, int(role[-1])), weights)
+            longer = quantized_twin(with_buffer(student.network, int(role[-1])), student.weights)
             exports[role]["quality"] = validation.quality(stream_scores(longer, store))
     figures = {
         "keyword": manifest.keyword,

@@ -31,7 +31,7 @@ import torch
 from rich.table import Table
 
 from device.errors import KwsPiError, SetupError
-from export.storage import STORAGE
+from export.storage import deployed
 from train_host.evaluate import stream_scores
 from train_host.laboratory import Bench, machine, prepare
 from train_host.macs import count_macs
@@ -126,7 +126,7 @@ class Objective:
         """MACs, bytes, 1 - AUC. Raises TrialPruned for what is too large or hopeless."""
         recipe = propose(trial)
         sketch = final_network(recipe)
-        macs, size = count_macs(sketch), STORAGE[recipe.storage](sketch)[1]
+        macs, size = count_macs(sketch), deployed(sketch, recipe.storage)[1]
         trial.set_user_attr("macs_clip", macs)
         trial.set_user_attr("bytes_onnx", size)
         if macs > MOST_MACS or size > MOST_BYTES:
@@ -140,7 +140,7 @@ class Objective:
     def _run(self, recipe: Recipe, steps: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
             network = self.bench.make(recipe, 0, steps, Path(folder))
-        return gap(self.bench, STORAGE[recipe.storage](network)[0])
+        return gap(self.bench, deployed(network, recipe.storage)[0])
 
     def _is_hopeless(self, study: optuna.Study, macs: int, size: int, early: float) -> bool:
         # Optuna's own pruners know one objective only.

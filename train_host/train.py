@@ -163,6 +163,7 @@ def run(args: argparse.Namespace) -> None:
         keyword=args.keyword,
         size=args.size,
         recipe=recipe.name,
+        storage=recipe.storage,
         corpus={"name": describe(corpus, args), "kind": kind, "skipped": corpus.skipped},
         clips={split: len(corpus.of(split)) for split in ("training", "validation")},
         keyword_clips={

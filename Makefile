@@ -7,7 +7,7 @@ SPEECH ?=
 NOISE ?=
 SYNTH ?=
 TEACHER ?=
-TUTOR ?=
+TEACHERS ?=
 RECIPE ?=
 STORAGE ?=
 TRIALS ?=
@@ -40,7 +40,7 @@ help: ## print this list
 	@echo "  NOISE=DIR         further noise and music"
 	@echo "  SYNTH=1           add synthetic voices that say the keyword and near-words"
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
-	@echo "  TUTOR=DIR         take base, teacher and tutor from another build"
+	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
@@ -59,7 +59,7 @@ ifneq ($(SYNTH),)
 endif
 	@$(PYTHON) -m train_host.train $(CORPUS) --output "$(BUILD)" --size $(SIZE) \
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
-	    $(if $(TUTOR),--tutor "$(TUTOR)")
+	    $(if $(TEACHERS),--teachers "$(TEACHERS)")
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
@@ -72,11 +72,11 @@ bench: setup ## measure base, shipped models and MODEL in one run
 	@$(PYTHON) -m train_host.bench $(if $(MODEL),--model "$(MODEL)") --json build/bench.json
 
 search: setup ## search shapes and recipes for the front of MACs, bytes and quality (STORAGE=)
-	@$(PYTHON) -m train_host.search $(CORPUS) --tutor "$(BUILD)" --output "$(BUILD)/search.json" \
+	@$(PYTHON) -m train_host.search $(CORPUS) --build "$(BUILD)" --output "$(BUILD)/search.json" \
 	    $(if $(STORAGE),--storage "$(STORAGE)") $(if $(TRIALS),--trials $(TRIALS))
 
 methods: setup ## measure every compression method, each alone and trained alike
-	@$(PYTHON) -m train_host.laboratory $(CORPUS) --tutor "$(BUILD)" --output "$(BUILD)/laboratory.json"
+	@$(PYTHON) -m train_host.laboratory $(CORPUS) --build "$(BUILD)" --output "$(BUILD)/laboratory.json"
 
 data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
 	@$(PYTHON) -m train_host.download data/speech_commands

@@ -40,7 +40,7 @@ def build(tmp_path_factory):
 
 
 def arguments(build: Path, tmp_path: Path) -> list[str]:
-    given = {"--tutor": build, "--cache": build / "cache", "--output": tmp_path / "found.json"}
+    given = {"--build": build, "--cache": build / "cache", "--output": tmp_path / "found.json"}
     return [str(word) for pair in given.items() for word in pair]
 
 

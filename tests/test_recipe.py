@@ -1,5 +1,6 @@
 """Recipes: what may stand in one, and that each method and term does its work in one."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,17 @@ def test_each_term_changes_what_is_learnt(training, term):
     training.scenes.rng = np.random.default_rng(0)
     taught, _ = carry_out(recipe_of(SEPARABLE, {**stage, "distil": [term]}), training)
     assert not torch.equal(alone.gru.weight_hh_l0, taught.gru.weight_hh_l0)
+
+
+def test_a_term_without_its_tutor_is_one_sentence(training):
+    alone = dataclasses.replace(training, tutor=None)
+    recipe = recipe_of(SEPARABLE, {"steps": 1, "distil": [{"term": "attention-map"}]})
+    assert recipe.needs_tutor
+    with pytest.raises(RecipeError, match="asks for the tutor"):
+        carry_out(recipe, alone)
+    taught = recipe_of(SEPARABLE, {"steps": 1, "distil": [{"term": "clip-soft-labels"}]})
+    assert not taught.needs_tutor
+    carry_out(taught, alone)
 
 
 def test_steps_stretch_all_stages(training):

@@ -50,7 +50,7 @@ def test_embedded_corpus_trains_all_networks(few_clips, tmp_path: Path, capsys):
     arguments = ["--output", str(tmp_path / "sheila"), "--cache", str(tmp_path / "features")]
     assert train.main(arguments) == 0
     assert "Corpus: embedded corpus, synthetic voices" in said(capsys)
-    for name in ("base", "teacher", "tutor", "student"):
+    for name in ("base", "teacher", "student"):
         load_checkpoint(tmp_path / "sheila" / f"{name}.pt")
     student, record = load_checkpoint(tmp_path / "sheila" / "student.pt")
     assert student.shape == read_recipe(FOLDER / "tiny.toml").shape
@@ -71,12 +71,19 @@ def test_same_seed_same_student(few_clips, tmp_path: Path):
         assert torch.equal(one, other)
 
 
-def test_tutor_of_another_build_is_taken_over(few_clips, tmp_path: Path, capsys):
+def test_teachers_of_another_build_are_taken_over(few_clips, tmp_path: Path, capsys):
     cache = ["--cache", str(tmp_path / "features")]
     assert train.main([*cache, "--output", str(tmp_path / "a")]) == 0
-    small = ["--size", "small", "--tutor", str(tmp_path / "a"), "--output", str(tmp_path / "b")]
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        (FOLDER / "small.toml").read_text().replace("clip-soft-labels", "stream-soft-labels")
+    )
+    named = ["--size", "small", "--recipe", str(recipe)]
+    small = [*named, "--teachers", str(tmp_path / "a"), "--output", str(tmp_path / "b")]
     assert train.main([*cache, *small]) == 0
-    for name in ("base", "teacher", "tutor"):
+    assert (tmp_path / "b" / "tutor.pt").is_file()  # the recipe asks for it
+    assert not (tmp_path / "a" / "tutor.pt").exists()
+    for name in ("base", "teacher"):
         one, other = (load_checkpoint(tmp_path / f / f"{name}.pt")[0] for f in ("a", "b"))
         assert all(
             torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True)
@@ -84,7 +91,7 @@ def test_tutor_of_another_build_is_taken_over(few_clips, tmp_path: Path, capsys)
     student, record = load_checkpoint(tmp_path / "b" / "student.pt")
     assert student.shape == read_recipe(FOLDER / "small.toml").shape
     assert record["size"] == "small"
-    missing = [*cache, "--tutor", str(tmp_path / "none"), "--output", str(tmp_path / "c")]
+    missing = [*cache, "--teachers", str(tmp_path / "none"), "--output", str(tmp_path / "c")]
     assert train.main(missing) == 1
     assert "not a checkpoint" in said(capsys)
 

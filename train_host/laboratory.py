@@ -1,6 +1,6 @@
 """Measures every compression method, each alone and trained alike: the method table.
 
-    python -m train_host.laboratory --tutor build/sheila --output models/laboratory.json \
+    python -m train_host.laboratory --build build/sheila --output models/laboratory.json \
         --keyword sheila --data DIR --speech DIR --noise DIR --synthetic DIR
 
 Carries out each recipe under train_host/recipes/methods, stretched or shrunk
@@ -36,6 +36,7 @@ from train_host.network import Network, load_checkpoint
 from train_host.recipe import FOLDER, Recipe, Training, carry_out, read_recipe
 from train_host.scenes import Recording
 from train_host.stores import Stores, add_corpus_arguments, console, describe, read_corpus
+from train_host.train import FULL, QUICK, find_tutor
 
 METHODS = FOLDER / "methods"
 """A folder for each group of methods."""
@@ -51,8 +52,8 @@ class Bench:
     """What every network of one study is made and measured with."""
 
     stores: Stores
-    clip_teacher: Network
-    stream_teacher: Network
+    teacher: Network
+    tutor: Network
     scenes: Path
     """A `Recording`."""
 
@@ -60,8 +61,8 @@ class Bench:
         """The network of a recipe, shortened or stretched to so many steps."""
         training = Training(
             Recording(self.scenes, seed),
-            self.clip_teacher,
-            self.stream_teacher,
+            self.teacher,
+            self.tutor,
             folder,
             BATCH,
             seed,
@@ -88,8 +89,14 @@ def prepare(args: argparse.Namespace) -> tuple[Bench, str]:
     Raises CorpusError when something is not there.
     """
     corpus, kind = read_corpus(args)
-    teacher, tutor = (load_checkpoint(args.tutor / f"{n}.pt")[0] for n in ("teacher", "tutor"))
+    teacher = load_checkpoint(args.build / "teacher.pt")[0]
     stores = Stores(corpus, kind, args)
+    tutor = find_tutor(
+        teacher,
+        stores,
+        argparse.Namespace(output=args.build, seed=args.seed),
+        FULL if kind == "recordings" else QUICK,
+    )
     words = describe(corpus, args)
     clips = len(corpus.of("training"))
     scenes = args.cache / f"scenes-{args.keyword}-{clips}-{args.steps}-{BATCH}-{args.seed}"

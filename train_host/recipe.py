@@ -112,6 +112,11 @@ class Recipe:
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def needs_tutor(self) -> bool:
+        terms = {term["term"] for stage in self.stages for term in stage.distil}
+        return bool(terms - {"clip-soft-labels"})
+
 
 @dataclass(frozen=True)
 class Training:
@@ -120,8 +125,8 @@ class Training:
     scenes: Scenes
     clip_teacher: Network
     """Judges whole clips."""
-    stream_teacher: Network
-    """Judges every step of a stream."""
+    tutor: Network | None
+    """Judges every step of a stream; only some terms ask for it."""
     folder: Path
     """Holds the checkpoints until the recipe is done."""
     batch: int = 128
@@ -293,6 +298,12 @@ METHODS: dict[str, Callable[..., contextlib.AbstractContextManager[AfterStep]]] 
 # --- Terms of distillation, by the student's network and what there is to learn from -------------
 
 
+def _tutor(training: Training) -> Network:
+    if training.tutor is None:
+        raise RecipeError("a term asks for the tutor, and there is none")
+    return training.tutor
+
+
 def _clip_soft_labels(
     network: Network, training: Training, temperature: float = 2.0, weight: float = 0.5
 ) -> Term:
@@ -302,13 +313,13 @@ def _clip_soft_labels(
 def _stream_soft_labels(
     network: Network, training: Training, temperature: float = 2.0, weight: float = 0.5
 ) -> Term:
-    return distill.StreamSoftLabels(training.stream_teacher, temperature, weight)
+    return distill.StreamSoftLabels(_tutor(training), temperature, weight)
 
 
 def _to_teacher(
     network: Network, training: Training, learn: bool = False, weight: float = 1.0
 ) -> Term:
-    teacher = training.stream_teacher
+    teacher = _tutor(training)
     units = network.shape.hidden, teacher.shape.hidden
     return distill.StudentToTeacher(teacher, *units, learn=learn, weight=weight, seed=training.seed)
 
@@ -320,7 +331,7 @@ def _to_student(
     filter_steps: int = 0,
     weight: float = 1.0,
 ) -> Term:
-    teacher = training.stream_teacher
+    teacher = _tutor(training)
     filter = distill.Filter(teacher.shape.hidden, network.shape.hidden, training.seed)
     if filter_steps:
         distill.train_filter(
@@ -335,7 +346,7 @@ def _to_student(
 
 
 def _attention_map(network: Network, training: Training, weight: float = 1.0) -> Term:
-    return distill.AttentionMap(training.stream_teacher, weight)
+    return distill.AttentionMap(_tutor(training), weight)
 
 
 TERMS: dict[str, Callable[..., Term]] = {

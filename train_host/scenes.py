@@ -33,12 +33,8 @@ SCENE_STEPS = 36
 """Length of a scene: 2.88 s."""
 TEACHER_FRAMES = 100
 """What the teacher is shown of a scene: the second around the focus."""
-TOO_EARLY = 0.4
-"""Up to this share of it the keyword may be another word ("she") and must not be reported ..."""
-EARLY = 0.6
-"""... from this share on it may be, ..."""
 LATE_FRAMES = 24
-"""until this long after its end (0.24 s) ..."""
+"""The keyword may be reported until this long after its end (0.24 s) ..."""
 FADE_STEPS = 14
 """... and the probability may stay high for so many steps more."""
 WARPED = 0.7
@@ -232,13 +228,12 @@ class Composer:
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         ends = (np.arange(SCENE_STEPS) + 1) * self.step
         begin, end = spans[:, :1], spans[:, 1:]
-        length = end - begin
         known = begin >= 0
-        focus = known & (ends > begin + EARLY * length) & (ends <= end + LATE_FRAMES + self.step)
+        focus = known & (ends > (begin + end) / 2) & (ends <= end + LATE_FRAMES + self.step)
         # A focus that ends with the scene is reported at its last step at the latest.
         focus[:, -1] |= (known & (ends[-1] < end + LATE_FRAMES))[:, 0]
         after = end + LATE_FRAMES + FADE_STEPS * self.step
-        quiet = ~positive[:, None] | (ends <= begin + TOO_EARLY * length) | (ends > after)
+        quiet = ~positive[:, None] | (ends <= begin) | (ends > after)
         return focus, quiet
 
 

@@ -1,6 +1,6 @@
 """Searches shapes and recipes for students that cost little and spot well.
 
-    python -m train_host.search --tutor build/sheila --output build/sheila/search.json \
+    python -m train_host.search --build build/sheila --output build/sheila/search.json \
         --keyword sheila --data DIR --speech DIR --noise DIR --synthetic DIR --trials 60
 
 An Optuna study with three objectives to minimise: MACs of a one-second clip,
@@ -269,7 +269,9 @@ def write(content: dict[str, Any], path: Path) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Searches shapes and recipes for students.")
     add_corpus_arguments(parser)
-    parser.add_argument("--tutor", type=Path, required=True, help="build with teacher and tutor")
+    parser.add_argument(
+        "--build", type=Path, required=True, help="a finished build"
+    )
     parser.add_argument("--output", type=Path, required=True, help="trials to write, JSON")
     parser.add_argument("--storage", help="URL of an Optuna storage; default: SQLite by the output")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of a trial")

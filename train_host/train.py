@@ -1,13 +1,14 @@
-"""Trains the networks for one keyword: base, teacher, tutor and the small student.
+"""Trains the networks for one keyword: base, teacher and the small student.
 
     python -m train_host.train --keyword sheila --output build/sheila
     python -m train_host.train --keyword sheila --data DIR --speech DIR --noise DIR \
         --synthetic DIR --teacher kws.pth --size tiny --output build/sheila
 
-The base and the teacher judge clips, as the origin's did. The tutor is the
-teacher gone on with running speech; the student learns from it, as its recipe
-says. Writes base.pt, teacher.pt, tutor.pt and student.pt, each with a record
-of how it was made. A run that broke off carries on from its last checkpoint.
+The base and the teacher judge clips, as the origin's did. The student is made
+as its recipe says. Where that asks for a teacher of streams, the tutor is
+trained as well: the teacher gone on with running speech. Writes base.pt,
+teacher.pt, student.pt and perhaps tutor.pt, each with a record of how it was
+made. A run that broke off carries on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -96,6 +97,16 @@ def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Ne
     return teacher
 
 
+def find_tutor(
+    teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
+) -> Network:
+    """The tutor in the output folder if there is one, else one that is trained now."""
+    path = args.output / "tutor.pt"
+    if path.exists():
+        return load_checkpoint(path)[0]
+    return train_tutor(teacher, stores, args, effort)
+
+
 def train_tutor(
     teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
 ) -> Network:
@@ -142,14 +153,14 @@ def run(args: argparse.Namespace) -> None:
         effort = dataclasses.replace(effort, student=args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
     stores = Stores(corpus, kind, args)
-    if args.tutor is None:
+    if args.teachers:
+        teacher = take_over(args)
+    else:
         train_base("base", BASE_32, effort.base, stores, args)
         teacher = find_teacher(stores, args, effort)
-        tutor = train_tutor(teacher, stores, args, effort)
-    else:
-        teacher, tutor = take_over(args)
+    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
     training = Training(
-        stores.composer(tutor, args.seed), teacher, tutor, args.output, BATCH, args.seed
+        stores.composer(teacher, args.seed), teacher, tutor, args.output, BATCH, args.seed
     )
     student, curve = carry_out(recipe, training, effort.student)
     gaps = stores.gaps(stream_scores(student, stores.validation))
@@ -184,16 +195,18 @@ def run(args: argparse.Namespace) -> None:
     console.print(f"Trained in {(time.monotonic() - started) / 60:.1f} min: {args.output}")
 
 
-def take_over(args: argparse.Namespace) -> tuple[Network, Network]:
-    """Teacher and tutor of another build folder, whose base is taken over as well.
+def take_over(args: argparse.Namespace) -> Network:
+    """Copies base, teacher and, if there is one, tutor of another build; the teacher.
 
     Raises CorpusError when a checkpoint is not there.
     """
-    networks = {}
     for name in ("base", "teacher", "tutor"):
-        networks[name], record = load_checkpoint(args.tutor / f"{name}.pt")
-        save_checkpoint(networks[name], args.output / f"{name}.pt", **record)
-    return networks["teacher"], networks["tutor"]
+        path = args.teachers / f"{name}.pt"
+        if name == "tutor" and not path.exists():
+            continue
+        network, record = load_checkpoint(path)
+        save_checkpoint(network, args.output / f"{name}.pt", **record)
+    return load_checkpoint(args.output / "teacher.pt")[0]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -201,7 +214,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser)
     parser.add_argument("--teacher", type=Path, help="published teacher, a TorchScript archive")
     parser.add_argument(
-        "--tutor", type=Path, metavar="BUILD", help="take base, teacher and tutor from there"
+        "--teachers", type=Path, metavar="BUILD", help="take base, teacher and tutor from there"
     )
     parser.add_argument("--size", choices=SIZES, default="tiny", help="recipe of the student")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own")

@@ -43,7 +43,7 @@ METHODS = FOLDER / "methods"
 TRIED = METHODS / "did-not-help.txt"
 """What was tried at full length and given up, a line each (see docs/decisions)."""
 BATCH = 64
-STEPS = 800
+STEPS = 500
 SEEDS = 3
 
 

@@ -40,7 +40,7 @@ from train_host.network import Network
 from train_host.recipe import Recipe, parse_recipe
 from train_host.stores import add_corpus_arguments, console
 
-STEPS = 800
+STEPS = 500
 TRIALS = 60
 MOST_MACS = 80_000
 MOST_BYTES = 16_384

@@ -196,7 +196,7 @@ def test_uneven_tempo_is_the_given_one_on_average_and_goes_forward():
         assert np.std([len(path) for path in paths]) > 2
         for path in paths:
             assert (np.diff(path) > 0).all()
-            assert path[0] >= 0 and path[-1] < 100
+            assert 0 <= path[0] and path[-1] < 100
     assert len(uneven(rng, 1, 1.4)) == 1
 
 

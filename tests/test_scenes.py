@@ -16,7 +16,7 @@ from train_host.features import FeatureStore, active_frames, build_store  # noqa
 from train_host.fit import fit  # noqa: E402
 from train_host.network import BASE_32, Network  # noqa: E402
 from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
-from train_host.scenes import SCENE_STEPS, Material, bent, composer_for, uneven  # noqa: E402
+from train_host.scenes import SCENE_STEPS, Material, composer_for  # noqa: E402
 
 RATE = 16000
 
@@ -186,29 +186,3 @@ def test_stream_objective_prefers_the_right_answer(material):
     assert loss_when(silent) > 1
     assert loss_when(eager) > 1
     assert loss_when(-right) > loss_when(silent)
-
-
-def test_uneven_tempo_is_the_given_one_on_average_and_goes_forward():
-    rng = np.random.default_rng(0)
-    for tempo in (0.75, 1.0, 1.4):
-        paths = [uneven(rng, 100, tempo) for _ in range(200)]
-        assert np.mean([len(path) for path in paths]) == pytest.approx(100 / tempo, rel=0.05)
-        assert np.std([len(path) for path in paths]) > 2
-        for path in paths:
-            assert (np.diff(path) > 0).all()
-            assert 0 <= path[0] and path[-1] < 100
-    assert len(uneven(rng, 1, 1.4)) == 1
-
-
-def test_bent_bands_keep_their_order_and_follow_the_vocal_tract():
-    rng = np.random.default_rng(0)
-    bands = 40
-    mel = 2840 * (np.arange(bands) + 1) / (bands + 1)
-    for size in (0.85, 1.0, 1.18):
-        paths = np.stack([bent(rng, mel, size) for _ in range(200)])
-        assert (np.diff(paths, axis=1) >= 0).all()
-        assert paths.min() >= 0 and paths.max() <= bands - 1
-        assert 0.4 < paths[:, 20].std() < 1.2
-        # A longer vocal tract has its formants lower: they are read from higher up.
-        assert (paths[:, 20].mean() - 20) * (size - 1) >= 0
-    assert paths[:, 20].mean() > 21

@@ -42,11 +42,7 @@ WARPED = 0.7
 TEMPO = (0.75, 1.4)
 """... at this tempo, relative to the recording ..."""
 VOCAL_TRACT = (0.85, 1.18)
-"""... and of this length ..."""
-UNEVEN = 0.25
-"""... where the tempo wanders (standard deviation of its logarithm, every 8 frames) ..."""
-BENT = 0.8
-"""... and so do the formants (standard deviation in bands, every 6 bands)."""
+"""... and of this length."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +193,9 @@ class Composer:
         begin, end = store.active[index]
         log_mel = store[index].astype(np.float32)
         if rng.random() < WARPED:
-            frames = uneven(rng, len(log_mel), rng.uniform(*TEMPO))
-            bands = bent(rng, self.mel_of_band, rng.uniform(*VOCAL_TRACT))
-            log_mel = _interpolate(_interpolate(log_mel, frames).T, bands).T
-            begin, end = np.searchsorted(frames, (begin, end))
+            tempo = rng.uniform(*TEMPO)
+            log_mel = warp(log_mel, tempo, rng.uniform(*VOCAL_TRACT), self.mel_of_band)
+            begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
         return np.exp(log_mel), (int(begin), int(end))
 
     def _colour(self, track: Array) -> Array:
@@ -324,37 +319,19 @@ def _window(log_mel: Array, span: npt.NDArray[np.int_]) -> Array:
     return log_mel[start : start + TEACHER_FRAMES]
 
 
-def uneven(rng: np.random.Generator, length: int, tempo: float) -> npt.NDArray[np.floating]:
-    """Where in `length` frames each frame of a warped clip lies: about length / tempo of them.
+def warp(log_mel: Array, tempo: float, size: float, mel_of_band: npt.NDArray[np.floating]) -> Array:
+    """The clip said `tempo` times as fast by a vocal tract `size` times as long.
 
-    The tempo wanders around the given one, so that each sound of a word gets a
-    length of its own, as it does from speaker to speaker. After the time warping
-    of Park et al., "SpecAugment", arXiv 1904.08779, with many anchors.
+    (frames, bands) -> (frames / tempo, bands), by linear interpolation. The
+    vocal tract after Jaitly and Hinton, "Vocal tract length perturbation
+    improves speech recognition", ICML WDLASL 2013.
     """
-    most = int(length / tempo * 2) + 2
-    knots = np.arange(0, most + 8, 8)
-    wander = np.interp(np.arange(most), knots, rng.normal(0, UNEVEN, len(knots)))
-    positions = np.cumsum(tempo * np.exp(wander)) - tempo
-    return positions[: max(1, int(np.searchsorted(positions, length)))].clip(0)
-
-
-def bent(
-    rng: np.random.Generator, mel_of_band: npt.NDArray[np.floating], size: float
-) -> npt.NDArray[np.floating]:
-    """Where among the bands each band of a warped clip lies.
-
-    By a vocal tract `size` times as long (Jaitly and Hinton, "Vocal tract
-    length perturbation improves speech recognition", ICML WDLASL 2013), and
-    with a smooth random shift on top: formants differ between speakers by
-    more than one factor.
-    """
-    count = len(mel_of_band)
+    frames = np.arange(max(1, int(len(log_mel) / tempo))) * tempo
     hertz = 700 * (10 ** (mel_of_band / 2595) - 1)
     wanted = 2595 * np.log10(1 + hertz * size / 700)
-    bands = np.interp(wanted, mel_of_band, np.arange(count))
-    knots = np.arange(0, count + 6, 6)
-    bands = bands + np.interp(np.arange(count), knots, rng.normal(0, BENT, len(knots)))
-    return np.maximum.accumulate(bands).clip(0, count - 1)
+    bands = np.interp(wanted, mel_of_band, np.arange(len(mel_of_band)))
+    slower = _interpolate(log_mel, frames)
+    return _interpolate(slower.T, bands).T
 
 
 def _interpolate(values: Array, positions: npt.NDArray[np.floating]) -> Array:

@@ -23,7 +23,7 @@ from train_host.synthesize import (
 )
 from train_host.tts import RATE, ROLES, Engine, Manner, Role, Voice
 from train_host.tts_neural import Kokoro
-from train_host.words import closest_words, near_words, other_words, spellings
+from train_host.words import near_words, other_words, spellings
 
 HERE = [kind() for kind in voices.ENGINES if kind().is_installed()]
 needs_engine = pytest.mark.skipif(not HERE, reason="no text-to-speech engine is installed")
@@ -70,7 +70,7 @@ def test_plan_uses_voices_of_the_role_alone_and_follows_the_seed(role: Role) -> 
     assert made[0] == made[1] != made[2]
     assert {u.voice.role for u in made[0]} == {role}
     said = [u.word == "sheila" for u in made[0]]
-    assert 0.25 < np.mean(said) < 0.45
+    assert 0.4 < np.mean(said) < 0.6
 
 
 def test_a_voice_of_another_language_speaks_where_the_keyword_is_spelt_for_it() -> None:
@@ -122,8 +122,7 @@ def test_placed_speech_is_where_the_span_says(seed: int, seconds: float) -> None
 def test_words_hold_no_keyword() -> None:
     for keyword in ("sheila", "computer", "hey marvin", "yes"):
         assert near_words(keyword)
-        assert closest_words(keyword)
-        for other in (*closest_words(keyword), *near_words(keyword), *other_words(keyword)):
+        for other in (*near_words(keyword), *other_words(keyword)):
             assert not re.search(rf"\b{keyword}\b", other.lower())
     assert slug("she'll ask") == "she-ll-ask"
 

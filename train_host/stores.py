@@ -18,7 +18,6 @@ from train_host.features import FeatureStore, build_store
 from train_host.metrics import one_minus_auc
 from train_host.network import Network
 from train_host.scenes import Composer, Material, composer_for
-from train_host.words import closest_words
 
 FEW = 100
 """With fewer real training clips of the keyword than this, and synthetic ones at
@@ -89,12 +88,9 @@ class Stores:
         self.seed = args.seed
         keyword = args.keyword
 
-        closest = {word.lower() for word in closest_words(keyword)}
+        def others(split: str, origin: str) -> list[Clip]:
+            return [c for c in corpus.of(split, None) if c.word != keyword and c.kind == origin]  # type: ignore[arg-type]
 
-        def group(clip: Clip) -> str:
-            return "one sound away" if clip.word.lower() in closest else clip.kind
-
-        others = [c for c in corpus.of("training") if c.word != keyword]
         speech = list(corpora.read_recordings(args.speech).clips) if args.speech else []
         noise = list(corpus.noise)
         if args.noise:
@@ -102,9 +98,9 @@ class Stores:
         self.training = Material(
             keyword=self._store("keyword", corpus.of("training", keyword), KEYWORD_VERSIONS[kind]),
             others=[
-                self._store(f"other words, {name}", clips, OTHER_VERSIONS)
-                for name in ("real", "synthetic", "one sound away")
-                if (clips := [c for c in others if group(c) == name])
+                self._store(f"other words, {origin}", clips, OTHER_VERSIONS)
+                for origin in ("real", "synthetic")
+                if (clips := others("training", origin))
             ],
             speech=self._optional("running speech", speech, "training"),
             noise=self._optional("noise", noise, "training"),

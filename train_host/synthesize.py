@@ -4,7 +4,7 @@ usage: python -m train_host.synthesize --keyword sheila --output DIR [--clips N]
 
 Writes DIR/WORD/VOICE_nohash_N.wav (16 kHz, mono, 16 bit, one to one and a half
 seconds, the word anywhere within) and DIR/index.csv: N clips by training
-voices and N / 7 by validation voices, about a third of them the keyword.
+voices and N / 7 by validation voices, about half of them the keyword.
 Demonstration voices stay silent. What is said, by which voice and how follows
 from the seed; of the engines, only Piper adds noise that cannot be seeded.
 """
@@ -30,15 +30,14 @@ from rich.progress import track
 from device.errors import KwsPiError, SetupError
 from train_host.tts import RATE, Engine, Manner, Role, Voice, change_rate
 from train_host.voices import installed
-from train_host.words import CARRIERS, closest_words, near_words, other_words, spellings
+from train_host.words import CARRIERS, near_words, other_words, spellings
 
 VALIDATION_SHARE = 1 / 7
-KEYWORD_SHARE = 0.35
-CLOSEST_SHARE = 0.3
-NEAR_SHARE = 0.17
-"""Of all clips; the rest are other words and sentences."""
+KEYWORD_SHARE = 0.45
+NEAR_SHARE = 0.6
+"""Of the clips that are not the keyword ..."""
 CARRIED_SHARE = 0.3
-"""Of the closest and the near words, within a sentence."""
+"""... and of these, within a sentence."""
 
 # From one utterance of a slow engine several clips are made, played a little
 # slower or faster.
@@ -129,19 +128,20 @@ def plan(
 
 
 def keyword_and_others(keyword: str) -> Pick:
-    """Picks the keyword, a word one sound away from it, a word like it, or another one."""
-    groups = (closest_words(keyword), near_words(keyword), other_words(keyword))
-    shares = (KEYWORD_SHARE, CLOSEST_SHARE, NEAR_SHARE)
+    """Picks the keyword, a word like it, or another one."""
+    near, other = near_words(keyword), other_words(keyword)
 
     def pick(rng: np.random.Generator, language: str) -> tuple[str, str] | None:
         spelt = spellings(keyword, language)
         if not spelt:
             return None
-        group = int(np.searchsorted(np.cumsum(shares), rng.random(), side="right"))
-        if group == 0:
+        if rng.random() < KEYWORD_SHARE:
             return keyword, str(rng.choice(spelt))
-        word = str(rng.choice(groups[group - 1]))
-        carried = group < len(groups) and rng.random() < CARRIED_SHARE
+        if rng.random() >= NEAR_SHARE:
+            word = str(rng.choice(other))
+            return word, word
+        word = str(rng.choice(near))
+        carried = rng.random() < CARRIED_SHARE
         return word, str(rng.choice(CARRIERS)).format(word) if carried else word
 
     return pick
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--keyword", default="sheila")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--clips", type=int, default=20000, help="clips by training voices")
+    parser.add_argument("--clips", type=int, default=14000, help="clips by training voices")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)

@@ -20,23 +20,17 @@ shell, Shelley, Shayla, Sheena, Sheba, Shania, Shawna, Celia, Cecilia, Delia, Le
 Leela, Lena, Lola, Stella, Julia, Ophelia, Amelia, Keelah, Mila, Nila, Tila, Bella, Ella, Ursula,
 Sarah, Sophia, Sila, Asia, tequila, gorilla, vanilla, villa, feeler, dealer, sealer, healer,
 peeler, wheeler, ceiling, sealing, feeling, shielding, sheltered, shielder, chiller, cheetah,
-chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, see love, she likes
-a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd allow, she
-leaves, shielded, machine learning, seashell, she loves, she lost, she lied, she lay, she needs,
-she means, she made, she gave her, she never, he let her, feel a, deal a, real a, heal a, seal a,
-steal a, reel of, feel her, see her, see a, see Laura, she runs, she saw a, she wore a
+chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, see
+love, she likes a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd
+allow, she leaves, shielded, machine learning, seashell,
+Keela, Geela, Zeela, Theela, Jeela, Cheela, Heela, Weela, Yeela, Beela, Deela, Feela, Seela, Veela,
+Shola, Shoola, Shala, Shiloh, Shyla, Shella, Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda,
+Sheeta, Sheeka, Sheera, Sheeva, Sheeza, Sheesha, Sheeja, Sheepa, Sheega, Shima, Shira,
+Sheely, Sheelo, Sheelay, Sheelow, Shealing, sheel, sheeled, Sheen, Sheem, Sheeny, Sheeter, she
+loves, she lost, she lied, she lay, she needs, she means, she made, she gave her, she never, he let
+her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see her, see a, see Laura,
+she runs, she saw a, she wore a
 """
-_CLOSEST_TO_SHEILA = """
-Sheena, Sheema, Sheeba, Sheeda, Sheeta, Sheeka, Sheera, Sheeva, Sheeza, Sheesha, Sheepa,
-Shayla, Shola, Shoola, Shyla, Shella, Shawla, Sherla,
-Seela, Feela, Keela, Leela, Neela, Meela, Teela, Heela, Weela, Theela, Veela, Deela, Beela
-"""
-CLOSEST: dict[str, tuple[str, ...]] = {
-    "sheila": tuple(" ".join(_CLOSEST_TO_SHEILA.split()).split(", ")),
-}
-"""A keyword with one sound exchanged for another; some are words, some are not. What a network
-does not hear said often, by many voices, it takes for the keyword."""
-
 NEAR: dict[str, tuple[str, ...]] = {
     "sheila": tuple(" ".join(_NEAR_SHEILA.split()).split(", ")),
 }
@@ -86,11 +80,6 @@ PHRASES: tuple[str, ...] = (
     "it is cold outside",
     "a steel door",
 )
-
-
-def closest_words(keyword: str) -> tuple[str, ...]:
-    """Words one sound away from a keyword; its near words where that list is not known."""
-    return CLOSEST.get(keyword, near_words(keyword))
 
 
 _CARRIERS = """

@@ -223,7 +223,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures every compression method.")
     add_corpus_arguments(parser)
     parser.add_argument(
-        "--tutor", type=Path, required=True, help="build folder with teacher, tutor"
+        "--build", type=Path, required=True, help="a finished build, for its teacher"
     )
     parser.add_argument("--output", type=Path, required=True, help="table to write, JSON")
     parser.add_argument("--scratch", type=Path, default=Path("build/laboratory"))

@@ -269,9 +269,7 @@ def write(content: dict[str, Any], path: Path) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Searches shapes and recipes for students.")
     add_corpus_arguments(parser)
-    parser.add_argument(
-        "--build", type=Path, required=True, help="a finished build"
-    )
+    parser.add_argument("--build", type=Path, required=True, help="a finished build")
     parser.add_argument("--output", type=Path, required=True, help="trials to write, JSON")
     parser.add_argument("--storage", help="URL of an Optuna storage; default: SQLite by the output")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of a trial")

@@ -57,7 +57,7 @@ train: setup ## train base, teacher and student for KEYWORD
 ifneq ($(SYNTH),)
 	@$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
 endif
-	@$(PYTHON) -m train_host.train $(CORPUS) --output "$(BUILD)" --size $(SIZE) \
+	@$(PYTHON) -m train_host.train $(CORPUS) --size $(SIZE) --output "$(BUILD)" \
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
 	    $(if $(TEACHERS),--teachers "$(TEACHERS)")
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import ExportError
-from train_host.sizes import SIZES, model_name
+onnx = pytest.importorskip("onnx")
+
+from device.errors import ExportError  # noqa: E402
+from device.manifest import read_manifest  # noqa: E402
+from train_host.macs import count_graph_macs  # noqa: E402
+from train_host.sizes import SIZES, model_name  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,3 +54,18 @@ def test_make_refuses_an_unknown_size_in_one_line(size: str) -> None:
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
     assert f'SIZE is "{size}": say SIZE=tiny or SIZE=small' in done.stderr
+
+
+BASE_MACS, BASE_BYTES = 432_672, 106_803
+
+
+@pytest.mark.parametrize(
+    ("name", "most_macs", "most_bytes"),
+    [("sheila", BASE_MACS // 16, BASE_BYTES // 20), ("sheila-small", 60_000, 16_384)],
+)
+def test_shipped_models_keep_their_limits(name: str, most_macs: int, most_bytes: int) -> None:
+    path = ROOT / "models" / f"{name}.onnx"
+    manifest = read_manifest(path.with_suffix(".json"))
+    assert count_graph_macs(onnx.load(path), manifest.front_end).clip <= most_macs
+    assert path.stat().st_size <= most_bytes
+    assert manifest.figures["columns"]["student"]["quality"]["real"]["one_minus_auc"] <= 1.1e-3

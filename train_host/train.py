@@ -40,7 +40,7 @@ from train_host.teacher import load_published
 
 BATCH = 128
 TUTOR_RATE = 5e-4
-TEACHERS_WEIGHT = 0.3
+TEACHERS_WEIGHT = 0.15
 """How much the teacher's opinion counts while the tutor learns. More keeps the tutor from ever
 being surer than the teacher was."""
 

@@ -70,7 +70,6 @@ class TorchScriptEngine:
     def __init__(self, path: Path) -> None:
         self._torch: Any = importlib.import_module("torch")
         self._torch.set_num_threads(1)
-        self._torch.set_grad_enabled(False)
         quantized = self._torch.backends.quantized
         if "qnnpack" in quantized.supported_engines:  # the Pi's, chosen before loading
             quantized.engine = "qnnpack"
@@ -80,7 +79,8 @@ class TorchScriptEngine:
         self._module.reset()
 
     def step(self, mel: Samples) -> float:
-        return float(self._module(self._torch.from_numpy(mel))[0])
+        with self._torch.no_grad():
+            return float(self._module(self._torch.from_numpy(mel))[0])
 
 
 def open_model(path: Path, role: str) -> Model:

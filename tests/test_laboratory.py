@@ -79,9 +79,10 @@ def test_what_did_not_help_is_what_ends_no_better_than_without():
         row("distillation", "good", 0.01),
         row("distillation", "bad", 0.03),
         row("pruning", "cheaper", 0.05),
+        row("pruning", "ruinous", 0.5),
     ]
     found = did_not_help(rows)
-    assert len(found) == 1 and found[0].startswith("bad (so)")
+    assert [line.split(":")[0] for line in found] == ["bad (so)", "ruinous (so)"]
 
 
 def test_a_search_goes_on_where_it_was_and_shows_its_front(build, tmp_path: Path, capsys):

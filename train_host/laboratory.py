@@ -219,7 +219,7 @@ def did_not_help(rows: list[dict[str, Any]]) -> list[str]:
         for r in rows
         if plain and r["group"] == "distillation" and mean(r) >= mean(plain[0])
     ] + [
-        f"{r['method']} ({r['setting']}): mean 1 - AUC {mean(r):.2f} on synthetic clips, as by chance"
+        f"{r['method']} ({r['setting']}): mean 1 - AUC {mean(r):.2f}, as by chance"
         for r in rows
         if mean(r) > CHANCE
     ]

@@ -154,21 +154,14 @@ def _write_step(graph: GraphWriter, mel: str) -> None:
         taken = graph.constant(np.array(network.shape.inputs, np.int64))
         features = graph.node("Gather", features, taken, axis=2)
     sequence = _write_gru(graph, features)
-    graph.node(
-        "Concat",
-        graph.node("Slice", "values", axis1, end, axis1),
-        sequence,
-        axis=1,
-        output="values_next",
-    )
-    energy = _write_energy(graph, sequence)
-    graph.node(
-        "Concat",
-        graph.node("Slice", "energies", axis1, end, axis1),
-        energy,
-        axis=1,
-        output="energies_next",
-    )
+
+    def slide(window: str, newest: str) -> None:
+        """The window without its oldest slot, and the newest one."""
+        younger = graph.node("Slice", window, axis1, end, axis1)
+        graph.node("Concat", younger, newest, axis=1, output=f"{window}_next")
+
+    slide("values", sequence)
+    slide("energies", _write_energy(graph, sequence))
     weights = graph.node("Softmax", "energies_next", axis=1)
     context = graph.node("MatMul", graph.node("Unsqueeze", weights, axis1), "values_next")
     logits = _write_linear(graph, graph.node("Squeeze", context, axis1), "classifier")

@@ -1,6 +1,5 @@
 """The method table and the search, from end to end on a handful of embedded clips."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +8,8 @@ import optuna
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from shapes import few_embedded_clips  # noqa: E402
 
 from train_host import corpus as corpora  # noqa: E402
 from train_host import laboratory, search, stores, train  # noqa: E402
@@ -21,13 +22,7 @@ from train_host.search import MOST_MACS, Objective, label  # noqa: E402
 def build(tmp_path_factory):
     """A build folder with teacher and tutor, trained on few clips; and the patches it needs."""
     folder = tmp_path_factory.mktemp("build")
-    corpus = corpora.read_embedded()
-    chosen = []
-    for split in ("training", "validation"):
-        clips = corpus.of(split)
-        chosen += [c for c in clips if c.word == "sheila"][:6]
-        chosen += [c for c in clips if c.word != "sheila"][:12]
-    small = dataclasses.replace(corpus, clips=tuple(chosen))
+    small = few_embedded_clips()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpora, "read_embedded", lambda: small)
         patch.setattr(train, "QUICK", train.Effort(base=1, teacher=1, tutor=1, student=2))

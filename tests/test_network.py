@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from shapes import PRUNED, STUDENT  # noqa: E402
+from shapes import PRUNED, STUDENT, random_mel, random_network  # noqa: E402
 
 from device.errors import CorpusError  # noqa: E402
 from export.graph import write_network  # noqa: E402
@@ -30,16 +30,6 @@ from train_host.network import (  # noqa: E402
 )
 
 SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
-
-
-def random_network(shape, seed=0):
-    torch.manual_seed(seed)
-    return Network(shape).eval()
-
-
-def random_mel(steps, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, steps * 8, 40, generator=generator) * 3 - 6
 
 
 @pytest.mark.parametrize(("shape", "count"), [(BASE_32, 25_387), (BASE_64, 70_443)])

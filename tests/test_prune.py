@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+import shapes  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from shapes import STUDENT  # noqa: E402
+from shapes import STUDENT, random_network  # noqa: E402
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
 
 from device.errors import RecipeError  # noqa: E402
@@ -83,14 +85,7 @@ def units(kind, shape):
 POSSIBLE = [(kind, name) for kind in CUTS for name in SHAPES if units(kind, SHAPES[name])]
 
 
-def random_network(shape, seed=0):
-    torch.manual_seed(seed)
-    return Network(shape).eval()
-
-
-def random_mel(steps, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(3, steps * 8, 40, generator=generator) * 3 - 6
+random_mel = functools.partial(shapes.random_mel, streams=3)
 
 
 def weights(network):

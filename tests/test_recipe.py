@@ -14,13 +14,11 @@ from export.graph import write_network  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.macs import count_macs  # noqa: E402
+from train_host.methods import METHODS, TERMS, Training  # noqa: E402
 from train_host.network import Network, Shape  # noqa: E402
 from train_host.prune import sparsity  # noqa: E402
 from train_host.recipe import (  # noqa: E402
     FOLDER,
-    METHODS,
-    TERMS,
-    Training,
     carry_out,
     parse_recipe,
     read_recipe,

@@ -1,6 +1,5 @@
 """Training from end to end on a handful of embedded clips, and its refusals."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shapes import STUDENT  # noqa: E402
+from shapes import STUDENT, few_embedded_clips  # noqa: E402
 
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
@@ -31,13 +30,7 @@ def said(capsys) -> str:
 @pytest.fixture
 def few_clips(monkeypatch):
     """The embedded corpus with a few clips of each split."""
-    corpus = corpora.read_embedded()
-    chosen = []
-    for split in ("training", "validation"):
-        clips = corpus.of(split)
-        chosen += [c for c in clips if c.word == "sheila"][:6]
-        chosen += [c for c in clips if c.word != "sheila"][:12]
-    small = dataclasses.replace(corpus, clips=tuple(chosen))
+    small = few_embedded_clips()
     monkeypatch.setattr(corpora, "read_embedded", lambda: small)
     monkeypatch.setattr(train, "QUICK", TINY)
     monkeypatch.setattr(train, "BATCH", 8)

@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from device.model import manifests_in
 from export.gate import gate_speech
 from export.graph import write_network, write_with_front_end
 from export.quantize import quantize_network
+from train_host.machine import machine
 from train_host.macs import count_graph_macs, state_dict_bytes
 from train_host.network import Network, load_checkpoint
 
@@ -209,8 +209,7 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
         for s in subjects
     }
     return {
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}",
+        "machine": f"{machine()}, onnxruntime {onnxruntime.__version__}",
         "seconds": seconds,
         "rounds": rounds,
         "rows": rows,

@@ -15,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,15 +26,23 @@ from typing import Any
 import torch
 from rich.progress import Progress, track
 
-from device.errors import KwsPiError
 from export.storage import deployed
 from export.torchscript import engine_of_the_pi
 from train_host.evaluate import stream_scores
+from train_host.machine import machine
 from train_host.macs import count_macs, parameters
+from train_host.methods import Training
 from train_host.network import Network, load_checkpoint
-from train_host.recipe import FOLDER, Recipe, Training, carry_out, read_recipe
+from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.scenes import Recording
-from train_host.stores import Stores, add_corpus_arguments, console, describe, read_corpus
+from train_host.stores import (
+    Stores,
+    add_corpus_arguments,
+    command,
+    console,
+    describe,
+    read_corpus,
+)
 from train_host.train import FULL, QUICK, find_tutor
 
 METHODS = FOLDER / "methods"
@@ -71,6 +78,13 @@ class Bench:
             quiet=True,
         )
         return carry_out(recipe, training, steps)[0]
+
+    def job(self, path: Path, seed: int, steps: int) -> dict[str, Any]:
+        """What `measure` says of the recipe in a file, carried out with one seed."""
+        recipe = read_recipe(path)
+        with tempfile.TemporaryDirectory() as folder:
+            network = self.make(recipe, seed, steps, Path(folder))
+        return self.measure(network, recipe.storage)
 
     def measure(self, network: Network, storage: str) -> dict[str, Any]:
         """Cost and quality of a network in the form in which it is stored."""
@@ -114,12 +128,9 @@ def prepare(args: argparse.Namespace) -> tuple[Bench, str]:
     return Bench(stores, teacher, tutor, scenes), words
 
 
-def machine() -> str:
+def cores_and_machine() -> str:
     """What the figures were obtained with."""
-    return (
-        f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
+    return f"{os.cpu_count()} cores {machine()}"
 
 
 # --- One job: a recipe with one seed, in a process of its own ---
@@ -135,23 +146,19 @@ def _start(args: argparse.Namespace) -> None:
 
 def _job(path: Path, seed: int, steps: int) -> dict[str, Any]:
     assert _bench is not None
-    recipe = read_recipe(path)
-    with tempfile.TemporaryDirectory() as folder:
-        network = _bench.make(recipe, seed, steps, Path(folder))
-    return _bench.measure(network, recipe.storage)
+    return _bench.job(path, seed, steps)
 
 
 # --- The table ---
 
 
 def carried_out(
-    jobs: list[tuple[Path, int]], args: argparse.Namespace
+    jobs: list[tuple[Path, int]], bench: Bench, args: argparse.Namespace
 ) -> Iterator[tuple[tuple[Path, int], dict[str, Any]]]:
     """Each job with its result, in the jobs' order."""
     if args.processes == 1:
-        _start(args)
         for job in track(jobs, "methods", console=console):
-            yield job, _job(*job, args.steps)
+            yield job, bench.job(*job, args.steps)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
@@ -164,7 +171,7 @@ def carried_out(
 
 def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    _, words = prepare(args)  # once, before the processes do: they find everything in the cache
+    bench, words = prepare(args)  # once, before the processes do: they find everything in the cache
     paths = sorted(METHODS.glob("*/*.toml"))
     jobs = [(path, seed) for path in paths for seed in range(args.seeds)]
     args.scratch.mkdir(parents=True, exist_ok=True)
@@ -172,14 +179,14 @@ def run(args: argparse.Namespace) -> None:
         (p, s): args.scratch / f"{p.parent.name}.{p.stem}.{s}.{args.steps}.json" for p, s in jobs
     }
     left = [job for job in jobs if not kept[job].exists()]
-    for job, result in carried_out(left, args):
+    for job, result in carried_out(left, bench, args):
         kept[job].write_text(json.dumps(result))
     rows = [
         row(path, [json.loads(kept[path, s].read_text()) for s in range(args.seeds)])
         for path in paths
     ]
     content = {
-        "machine": machine(),
+        "machine": cores_and_machine(),
         "corpus": words,
         "steps": args.steps,
         "seeds": list(range(args.seeds)),
@@ -240,12 +247,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        run(parse(arguments))
-    except KwsPiError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        return 1
-    return 0
+    return command(run, parse(arguments))
 
 
 if __name__ == "__main__":

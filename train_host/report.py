@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +42,7 @@ from export.torchscript import engine_of_the_pi, with_buffer
 from train_host.corpus import Clip, load
 from train_host.evaluate import TAIL_FRAMES, clip_scores, stream_scores
 from train_host.features import build_store
+from train_host.machine import machine
 from train_host.macs import (
     count_macs,
     count_stream_macs,
@@ -245,8 +245,7 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         "exports": exports,
         "front_end_macs_clip": front_end_macs(manifest.front_end),
         "resamples": RESAMPLES,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}",
+        "machine": f"{machine()}, onnxruntime {onnxruntime.__version__}",
     }
     return figures, scores | {"is_keyword": validation.is_keyword, "is_real": validation.is_real}
 

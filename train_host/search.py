@@ -30,15 +30,15 @@ import optuna
 import torch
 from rich.table import Table
 
-from device.errors import KwsPiError, SetupError
+from device.errors import SetupError
 from export.storage import deployed
 from train_host.evaluate import stream_scores
-from train_host.laboratory import Bench, machine, prepare
+from train_host.laboratory import Bench, cores_and_machine, prepare
 from train_host.macs import count_macs
 from train_host.metrics import one_minus_auc
 from train_host.network import Network
 from train_host.recipe import Recipe, parse_recipe
-from train_host.stores import add_corpus_arguments, console
+from train_host.stores import add_corpus_arguments, command, console
 
 STEPS = 500
 TRIALS = 60
@@ -184,7 +184,7 @@ def summarise(study: optuna.Study, words: str, steps: int) -> dict[str, Any]:
             }
         )
     return {
-        "machine": machine(),
+        "machine": cores_and_machine(),
         "corpus": words,
         "steps": steps,
         "objective": OBJECTIVE,
@@ -279,12 +279,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        run(parse(arguments))
-    except KwsPiError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        return 1
-    return 0
+    return command(run, parse(arguments), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from device.errors import CorpusError
+from device.errors import CorpusError, KwsPiError
 from device.manifest import FrontEnd
 from train_host import corpus as corpora
 from train_host.corpus import Clip, Corpus
@@ -41,6 +42,18 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
     parser.add_argument("--seed", type=int, default=0)
+
+
+def command(
+    run: Callable[[argparse.Namespace], None], args: argparse.Namespace, soft_wrap: bool = False
+) -> int:
+    """Runs a command line; the exit status, 1 after one sentence about what was wrong."""
+    try:
+        run(args)
+    except KwsPiError as error:
+        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=soft_wrap)
+        return 1
+    return 0
 
 
 def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
@@ -88,9 +101,7 @@ class Stores:
         self.seed = args.seed
         keyword = args.keyword
 
-        def others(split: str, origin: str) -> list[Clip]:
-            return [c for c in corpus.of(split, None) if c.word != keyword and c.kind == origin]  # type: ignore[arg-type]
-
+        others = [c for c in corpus.of("training") if c.word != keyword]
         speech = list(corpora.read_recordings(args.speech).clips) if args.speech else []
         noise = list(corpus.noise)
         if args.noise:
@@ -100,7 +111,7 @@ class Stores:
             others=[
                 self._store(f"other words, {origin}", clips, OTHER_VERSIONS)
                 for origin in ("real", "synthetic")
-                if (clips := others("training", origin))
+                if (clips := [c for c in others if c.kind == origin])
             ],
             speech=self._optional("running speech", speech, "training"),
             noise=self._optional("noise", noise, "training"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import ExportError
+from device.model import manifests_in
 
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("parameters", "parameters", "{:,.0f}"),
@@ -109,7 +110,7 @@ def notes(figures: dict[str, Any]) -> list[str]:
 
 def find_manifest(build: Path) -> Path:
     """The one manifest of a build folder. Raises ExportError when there is none."""
-    found = [p for p in build.glob("*.json") if p.with_suffix(".onnx").is_file()]
+    found = manifests_in(build)
     if len(found) != 1:
         raise ExportError(f"{build}: holds no exported model; run `make export` first")
     return found[0]

@@ -26,16 +26,23 @@ from pathlib import Path
 import torch
 from rich.logging import RichHandler
 
-from device.errors import KwsPiError
 from train_host.calibrate import calibrate
 from train_host.distill import ClipSoftLabels
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
+from train_host.methods import Training
 from train_host.network import BASE_32, BASE_64, Network, Shape, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective, Normalised, StreamObjective
-from train_host.recipe import FOLDER, Recipe, Training, carry_out, read_recipe
+from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
-from train_host.stores import Stores, add_corpus_arguments, console, describe, read_corpus
+from train_host.stores import (
+    Stores,
+    add_corpus_arguments,
+    command,
+    console,
+    describe,
+    read_corpus,
+)
 from train_host.teacher import load_published
 
 BATCH = 128
@@ -200,13 +207,14 @@ def take_over(args: argparse.Namespace) -> Network:
 
     Raises CorpusError when a checkpoint is not there.
     """
+    taken = {}
     for name in ("base", "teacher", "tutor"):
         path = args.teachers / f"{name}.pt"
         if name == "tutor" and not path.exists():
             continue
-        network, record = load_checkpoint(path)
-        save_checkpoint(network, args.output / f"{name}.pt", **record)
-    return load_checkpoint(args.output / "teacher.pt")[0]
+        taken[name], record = load_checkpoint(path)
+        save_checkpoint(taken[name], args.output / f"{name}.pt", **record)
+    return taken["teacher"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -225,12 +233,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console)])
-    try:
-        run(parse(arguments))
-    except KwsPiError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        return 1
-    return 0
+    return command(run, parse(arguments))
 
 
 if __name__ == "__main__":

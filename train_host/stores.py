@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from rich.progress import Progress
 from device.errors import CorpusError, KwsPiError
 from device.manifest import FrontEnd
 from train_host import corpus as corpora
+from train_host import folds
 from train_host.corpus import Clip, Corpus
 from train_host.features import FeatureStore, build_store
 from train_host.metrics import one_minus_auc
 from train_host.network import Network
 from train_host.scenes import Composer, Material, composer_for
 
-FEW = 100
+FEW = 50
 """With fewer real training clips of the keyword than this, and synthetic ones at
 hand, the real ones all go to validation."""
 
@@ -41,6 +42,9 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=Path, help="folder of noise")
     parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
+    parser.add_argument(
+        "--fold", type=int, choices=range(folds.FOLDS), help="hold out this third of what is real"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -62,14 +66,15 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
         corpus, kind = corpora.read_embedded(), "embedded"
     else:
         corpus, kind = corpora.read_folder(args.data), "recordings"
+    if _few(corpus, args):
+        corpus = corpora.hold_out_speakers(corpus, args.keyword)
+        console.print(
+            f"Fewer than {FEW} recordings of {args.keyword!r} could train: they and their "
+            "speakers are kept for validation, and synthetic voices train."
+        )
+    elif args.fold is not None:
+        corpus = folds.hold_out_keyword(corpus, args.keyword, args.fold)
     if args.synthetic is not None:
-        real = len(corpus.of("training", args.keyword))
-        if real < FEW:
-            corpus = corpora.hold_out_speakers(corpus, args.keyword)
-            console.print(
-                f"Only {real} recordings of {args.keyword!r} could train: they and their "
-                "speakers are kept for validation, and synthetic voices train."
-            )
         corpus = corpora.join([corpus, corpora.read_synthetic(args.synthetic)])
     corpus.require(args.keyword)
     for split in ("training", "validation"):
@@ -79,6 +84,18 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
                 "add recordings of more speakers or use SYNTH=1"
             )
     return corpus, kind
+
+
+def _few(corpus: Corpus, args: argparse.Namespace) -> bool:
+    """Whether the real clips of the keyword are too few to train on."""
+    if args.synthetic is None:
+        return False
+    if args.fold is None:
+        real = len(corpus.of("training", args.keyword))
+    else:
+        kept, _ = folds.part(folds.real_clips(corpus, args.keyword), args.fold)
+        real = len(kept)
+    return real < FEW
 
 
 def describe(corpus: Corpus, args: argparse.Namespace) -> str:
@@ -102,10 +119,21 @@ class Stores:
         keyword = args.keyword
 
         others = [c for c in corpus.of("training") if c.word != keyword]
-        speech = list(corpora.read_recordings(args.speech).clips) if args.speech else []
-        noise = list(corpus.noise)
+        speech = corpora.read_recordings(args.speech).clips if args.speech else ()
+        noise = corpus.noise
         if args.noise:
             noise += corpora.read_recordings(args.noise, corpora.NOISE).noise
+        self.held_out = folds.HeldOut()
+        if args.fold is not None:
+            speech, held_speech = folds.part(speech, args.fold)
+            noise, held_noise = folds.part(noise, args.fold)
+            synthetic = [c for c in corpus.of("validation", keyword) if c.kind == "synthetic"]
+            self.held_out = folds.HeldOut(
+                held_speech,
+                held_noise,
+                folds.part(folds.real_clips(corpus, keyword), args.fold)[1]
+                + folds.part(synthetic, args.fold)[1],
+            )
         self.training = Material(
             keyword=self._store("keyword", corpus.of("training", keyword), KEYWORD_VERSIONS[kind]),
             others=[
@@ -134,7 +162,7 @@ class Stores:
                 progress=lambda done: progress.advance(task, done),
             )
 
-    def _optional(self, name: str, clips: list[Clip], split: str) -> FeatureStore | None:
+    def _optional(self, name: str, clips: Sequence[Clip], split: str) -> FeatureStore | None:
         # Speakers of the test split are for judging only.
         chosen = [c for c in clips if c.split == split]
         return self._store(name, chosen, 0) if chosen else None

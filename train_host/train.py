@@ -190,12 +190,15 @@ def run(args: argparse.Namespace) -> None:
         teacher=args.teacher.name if args.teacher else "trained here",
         effort=dataclasses.asdict(effort) | {"student": effort.student or recipe.steps},
         seed=args.seed,
+        fold=args.fold,
         curve=curve,
         detection=dataclasses.asdict(detection),
         expected=expected,
         seconds=round(time.monotonic() - started),
         torch=str(torch.__version__),
     )
+    if args.fold is not None:
+        stores.held_out.write(args.output)
     (args.output / "validation.json").write_text(
         json.dumps([dataclasses.asdict(c) | {"path": str(c.path)} for c in stores.validation_clips])
     )

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from device.audiofile import AudioFile
 from device.errors import AudioFileError, KwsPiError
-from device.indicator import open_indicator
+from device.indicator import Indicator
 from device.model import default_manifest, load_model
+from device.settings import IndicatorSettings
 from device.spotter import Hit, Spotter
 
 TAPE = Path(__file__).resolve().parent.parent / "demo" / "tape.opus"
@@ -94,7 +95,7 @@ def read_items(path: Path) -> list[Item]:
 
 def play(spotter: Spotter, tape: Path) -> Play:
     """Plays the recording through the spotter with a virtual LED, as fast as it goes."""
-    indicator = open_indicator("mock", 17, LED_ON_S, lambda text: None)
+    indicator = Indicator(IndicatorSettings("mock", on_s=LED_ON_S), lambda text: None)
     hits: list[Hit] = []
     lit: list[tuple[float, float]] = []
     lit_from = 0.0
@@ -105,7 +106,7 @@ def play(spotter: Spotter, tape: Path) -> Play:
             # The LED's clock here is the recording's, not the wall's.
             indicator.tick(spotter.time_s)
             for hit in new:
-                indicator.light(hit.time_s)
+                indicator.detected(hit, hit.time_s)
             hits += new
             if indicator.lit and not was_lit:
                 lit_from = spotter.time_s

@@ -7,74 +7,105 @@ calls between its other work; nothing blocks and no thread is needed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from device.actions import Action, Say
+from device.settings import IndicatorSettings
+from device.spotter import Hit
 
-class Indicator:
-    """A LED with an on-time. Times are seconds of any one clock."""
+RETRY_S = 30.0
+"""A pin that is busy or missing is tried again so often."""
 
-    def __init__(self, led: Any, on_s: float, say: Callable[[str], None]) -> None:
-        """`led`: a gpiozero LED, or None for the backend `none`; `say`: the log."""
-        self._led = led
-        self._on_s = on_s
+
+class Indicator(Action):
+    """A LED with an on-time. Times are seconds of any one clock.
+
+    Without LED hardware, without the right to use it, or without gpiozero, it
+    says so once, carries on and tries again later.
+    """
+
+    def __init__(
+        self,
+        settings: IndicatorSettings,
+        say: Say,
+        open_led: Callable[[IndicatorSettings], Any] | None = None,
+    ) -> None:
+        """`say`: the log; `open_led`: opens a gpiozero LED, dark, in place of the backend's."""
+        self._settings = settings
         self._say = say
+        self._open_led = open_led or open_led_of
+        self._led: Any = None
+        self._try_at = float("-inf") if settings.backend != "none" else float("inf")
+        self._complaint = ""
         self._until = 0.0
         self.lit = False
 
-    def light(self, now: float) -> None:
+    def detected(self, hit: Hit, now: float) -> None:
         """Lights the LED until the on-time has passed; a further call prolongs it."""
-        self._until = now + self._on_s
+        self._until = now + self._settings.on_s
         if not self.lit:
-            self._switch(True)
+            self._switch(True, now)
 
     def tick(self, now: float) -> None:
-        """Puts the LED out when its time is over."""
+        """Takes the pin when that is due, and puts the LED out when its time is over."""
+        if self._led is None and now >= self._try_at:
+            self._take(now)
         if self.lit and now >= self._until:
-            self._switch(False)
+            self._switch(False, now)
 
     def close(self) -> None:
         """Puts the LED out and releases the pin."""
-        self._switch(False)
+        self._switch(False, float("-inf"))
         if self._led is not None:
             self._led.close()
             self._led = None
 
-    def _switch(self, on: bool) -> None:
+    def _take(self, now: float) -> None:
+        try:
+            self._led = self._open_led(self._settings)
+        except Exception as error:  # gpiozero's backends each raise errors of their own
+            self._lose(f"no LED on BCM {self._settings.pin} ({_reason(error)})", now)
+            return
+        if self._complaint:
+            self._say(f"the LED on BCM {self._settings.pin} works now")
+            self._complaint = ""
+        if self.lit:
+            self._switch(True, now)
+
+    def _switch(self, on: bool, now: float) -> None:
         self.lit = on
         if self._led is None:
             return
         try:
             self._led.value = on
         except Exception as error:  # a pin that fails must not stop the listening
-            self._say(f"the LED cannot be switched ({_reason(error)}); carrying on without it")
+            with contextlib.suppress(Exception):
+                self._led.close()
             self._led = None
+            self._lose(f"the LED cannot be switched ({_reason(error)})", now)
+
+    def _lose(self, complaint: str, now: float) -> None:
+        """Says the same only once."""
+        self._try_at = now + RETRY_S
+        if complaint != self._complaint:
+            self._complaint = complaint
+            self._say(f"{complaint}; carrying on without it and trying again")
 
 
-def open_indicator(backend: str, pin: int, on_s: float, say: Callable[[str], None]) -> Indicator:
-    """Opens the LED of a backend: `gpio`, `mock` or `none`.
-
-    Without LED hardware, without the right to use it, or without gpiozero,
-    says so once and carries on with `none`.
-    """
-    if backend == "none":
-        return Indicator(None, on_s, say)
-    try:
-        gpiozero = importlib.import_module("gpiozero")
-        if backend == "mock":
-            factory = importlib.import_module("gpiozero.pins.mock").MockFactory()
-            led = gpiozero.LED(pin, pin_factory=factory)
-        else:
-            with warnings.catch_warnings():
-                # It warns of every kind of pin access that it tries in vain.
-                warnings.simplefilter("ignore")
-                led = gpiozero.LED(pin)
-    except Exception as error:  # gpiozero's backends each raise errors of their own
-        say(f"no LED on BCM {pin} ({_reason(error)}); carrying on without it")
-        return Indicator(None, on_s, say)
-    return Indicator(led, on_s, say)
+def open_led_of(settings: IndicatorSettings) -> Any:
+    """gpiozero's LED of the settings, dark. Raises whatever gpiozero and its backends raise."""
+    gpiozero = importlib.import_module("gpiozero")
+    if settings.backend == "mock":
+        factory = importlib.import_module("gpiozero.pins.mock").MockFactory()
+        return gpiozero.LED(settings.pin, pin_factory=factory)
+    with warnings.catch_warnings():
+        # It warns of every kind of pin access that it tries in vain.
+        warnings.simplefilter("ignore")
+        return gpiozero.LED(settings.pin)
 
 
 def _reason(error: Exception) -> str:

@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from device.actions import Action, actions_of
 from device.errors import (
     MicrophoneAbsent,
     MicrophoneBusy,
     MicrophoneError,
     MicrophoneStalled,
 )
-from device.indicator import Indicator, open_indicator
 from device.microphone import Microphone, alsa
 from device.model import default_manifest, load_model
 from device.notify import ERROR, WARNING, Journal, Notifier
 from device.ring import Block
 from device.settings import read_settings
-from device.spotter import Spotter
+from device.spotter import Hit, Spotter
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 10.0
@@ -58,18 +58,19 @@ class Supervisor:
         self,
         spotter: Spotter,
         open_microphone: Callable[[], Source],
-        indicator: Indicator,
+        actions: Sequence[Action],
         notifier: Notifier,
         journal: Journal,
     ) -> None:
         self._spotter = spotter
         self._open_microphone = open_microphone
-        self._indicator = indicator
+        self._actions = actions
         self._notifier = notifier
         self._journal = journal
         self._stopping = False
         self._wait_s = FIRST_WAIT_S
         self._complaint = ""
+        self._failures: dict[Action, str] = {}
         self._unreported = 0
         self._report_at = float("-inf")
 
@@ -79,6 +80,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Listens until stopped."""
+        self._tick(time.monotonic())
         self._notifier.ready()
         while not self._stopping:
             try:
@@ -98,7 +100,7 @@ class Supervisor:
             try:
                 while not self._stopping:
                     block = microphone.read(SLICE_S)
-                    self._indicator.tick(time.monotonic())
+                    self._tick(time.monotonic())
                     if block is not None:
                         self._hear(block)
                     if time.monotonic() >= self._report_at:
@@ -123,13 +125,32 @@ class Supervisor:
         if block.after_gap:
             self._unreported += 1
             self._spotter.gap()
+        self._act(lambda action: action.heard(block.samples, block.after_gap))
         for hit in self._spotter.push(block.samples, block.taken_at):
-            self._indicator.light(time.monotonic())
-            self._journal.detection(hit.keyword, hit.probability, hit.latency_ms)
+            self._detected(hit)
         self._wait_s = FIRST_WAIT_S
         self._complaint = ""
         self._notifier.status("listening")
         self._notifier.alive(time.monotonic())
+
+    def _detected(self, hit: Hit) -> None:
+        now = time.monotonic()
+        self._act(lambda action: action.detected(hit, now))
+        self._journal.detection(hit.keyword, hit.probability, hit.latency_ms)
+
+    def _tick(self, now: float) -> None:
+        self._act(lambda action: action.tick(now))
+
+    def _act(self, call: Callable[[Action], None]) -> None:
+        """Calls every action; what goes wrong in one does not touch the others."""
+        for action in self._actions:
+            try:
+                call(action)
+            except Exception as error:  # whatever an action does, the listening goes on
+                text = f"{type(action).__name__} failed ({error!r}); carrying on without it"
+                if self._failures.get(action) != text:
+                    self._failures[action] = text
+                    self._journal.record(text, ERROR)
 
     def _report_losses(self, microphone: Source) -> None:
         """Writes down the losses since the last report, if there are any."""
@@ -152,7 +173,7 @@ class Supervisor:
             )
             self._notifier.status("microphone driver is stuck")
             while not self._stopping and not microphone.close():
-                self._indicator.tick(time.monotonic())
+                self._tick(time.monotonic())
 
     def _wait(self) -> None:
         """The waiting state, until the next attempt is due; each wait is longer, up to a limit."""
@@ -169,7 +190,7 @@ class Supervisor:
     def _pause(self, until: float, each: Callable[[float], None]) -> None:
         while not self._stopping:
             now = time.monotonic()
-            self._indicator.tick(now)
+            self._tick(now)
             each(now)
             if now >= until:
                 return
@@ -207,17 +228,13 @@ def run_daemon(config: Path | None, manifest: Path | None) -> None:
             settings.microphone.deadline_s,
         )
 
-    indicator = open_indicator(
-        settings.indicator.backend,
-        settings.indicator.pin,
-        settings.indicator.on_s,
-        lambda text: journal.record(text, WARNING),
-    )
-    supervisor = Supervisor(spotter, open_microphone, indicator, Notifier(), journal)
+    actions = actions_of(settings, lambda text: journal.record(text, WARNING))
+    supervisor = Supervisor(spotter, open_microphone, actions, Notifier(), journal)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     try:
         supervisor.run()
     finally:
-        indicator.close()
+        for action in actions:
+            action.close()
     journal.record("stopped")

@@ -5,9 +5,13 @@ import warnings
 
 import pytest
 
-from device.indicator import Indicator, open_indicator
+from device.indicator import RETRY_S, Indicator
+from device.settings import IndicatorSettings
+from device.spotter import Hit
 
 gpiozero = pytest.importorskip("gpiozero")
+
+HIT = Hit("sheila", 1.0, 0.9, 1.0)
 
 
 class Pin:
@@ -15,7 +19,8 @@ class Pin:
 
     def __init__(self, on_s: float) -> None:
         self.said: list[str] = []
-        self.indicator = open_indicator("mock", 17, on_s, self.said.append)
+        self.indicator = Indicator(IndicatorSettings("mock", on_s=on_s), self.said.append)
+        self.indicator.tick(0.0)
         self.led = self.indicator._led
         self.pin = self.led.pin_factory.pin(17)
 
@@ -27,7 +32,7 @@ class Pin:
 def test_lit_for_the_on_time() -> None:
     pin = Pin(on_s=1.0)
     assert not pin.high
-    pin.indicator.light(10.0)
+    pin.indicator.detected(HIT, 10.0)
     assert pin.high
     pin.indicator.tick(10.99)
     assert pin.high
@@ -38,8 +43,8 @@ def test_lit_for_the_on_time() -> None:
 
 def test_another_detection_prolongs_it() -> None:
     pin = Pin(on_s=1.0)
-    pin.indicator.light(10.0)
-    pin.indicator.light(10.5)
+    pin.indicator.detected(HIT, 10.0)
+    pin.indicator.detected(HIT, 10.5)
     pin.indicator.tick(11.2)
     assert pin.high
     pin.indicator.tick(11.5)
@@ -48,7 +53,7 @@ def test_another_detection_prolongs_it() -> None:
 
 def test_off_and_released_at_the_end() -> None:
     pin = Pin(on_s=100.0)
-    pin.indicator.light(0.0)
+    pin.indicator.detected(HIT, 0.0)
     pin.indicator.close()
     assert not pin.high
     assert pin.led.closed
@@ -60,9 +65,11 @@ def test_without_hardware_it_says_so_once_and_carries_on() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # BCM 999 exists nowhere, so this fails on a Raspberry Pi, too.
-        indicator = open_indicator("gpio", 999, 1.0, said.append)
-    indicator.light(0.0)
+        indicator = Indicator(IndicatorSettings("gpio", 999), said.append)
+        indicator.tick(0.0)
+    indicator.detected(HIT, 0.0)
     indicator.tick(5.0)
+    indicator.tick(RETRY_S)
     indicator.close()
     assert len(said) == 1
     assert said[0].startswith("no LED on BCM 999")
@@ -72,15 +79,15 @@ def test_without_hardware_it_says_so_once_and_carries_on() -> None:
 def test_without_gpiozero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gpiozero", None)
     said: list[str] = []
-    open_indicator("gpio", 17, 1.0, said.append).light(0.0)
+    Indicator(IndicatorSettings("gpio"), said.append).tick(0.0)
     assert len(said) == 1
     assert "carrying on without it" in said[0]
 
 
 def test_none_says_nothing() -> None:
     said: list[str] = []
-    indicator = open_indicator("none", 17, 1.0, said.append)
-    indicator.light(0.0)
+    indicator = Indicator(IndicatorSettings("none"), said.append)
+    indicator.detected(HIT, 0.0)
     assert indicator.lit
     indicator.tick(1.0)
     assert not indicator.lit
@@ -88,8 +95,35 @@ def test_none_says_nothing() -> None:
     assert said == []
 
 
+def test_busy_pin_is_taken_when_it_is_free_and_lit_if_it_is_time() -> None:
+    from gpiozero.pins.mock import MockFactory
+
+    factory, said = MockFactory(), list[str]()
+    other = gpiozero.LED(17, pin_factory=factory)
+    indicator = Indicator(
+        IndicatorSettings(on_s=1.0),
+        said.append,
+        lambda settings: gpiozero.LED(settings.pin, pin_factory=factory),
+    )
+    indicator.tick(0.0)
+    indicator.tick(RETRY_S)
+    assert len(said) == 1
+    assert said[0].startswith("no LED on BCM 17 (GPIOPinInUse: ")
+    other.close()
+    indicator.tick(2 * RETRY_S - 0.1)
+    indicator.detected(HIT, 2 * RETRY_S - 0.1)
+    indicator.tick(2 * RETRY_S)
+    assert said[1:] == ["the LED on BCM 17 works now"]
+    assert factory.pin(17).state
+    indicator.tick(2 * RETRY_S + 0.9)
+    assert not factory.pin(17).state
+    indicator.close()
+
+
 def test_pin_that_fails_does_not_stop_the_listening() -> None:
     class Broken:
+        closed = False
+
         @property
         def value(self) -> bool:
             return False
@@ -98,10 +132,15 @@ def test_pin_that_fails_does_not_stop_the_listening() -> None:
         def value(self, on: bool) -> None:
             raise OSError("pin is gone")
 
-    said: list[str] = []
-    indicator = Indicator(Broken(), 1.0, said.append)
-    indicator.light(0.0)
+        def close(self) -> None:
+            self.closed = True
+
+    broken, said = Broken(), list[str]()
+    indicator = Indicator(IndicatorSettings(), said.append, lambda settings: broken)
+    indicator.tick(0.0)
+    indicator.detected(HIT, 0.0)
     indicator.tick(2.0)
-    indicator.light(3.0)
+    indicator.detected(HIT, 3.0)
+    assert broken.closed
     assert len(said) == 1
     assert "pin is gone" in said[0]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,9 +18,12 @@ import pytest
 from device_kit import LOUD, ROOT, alsa_environment, bursts, fake_microphone, loud_spotter
 
 from device import supervisor as module
+from device.actions import Action
 from device.errors import MicrophoneAbsent, MicrophoneBusy, MicrophoneError, MicrophoneStalled
 from device.indicator import Indicator
 from device.ring import Block
+from device.settings import IndicatorSettings
+from device.spotter import Hit
 from device.supervisor import Supervisor
 
 SOUND = bursts(4.0, (1.0, 2.5)).astype(np.float32) / 32768
@@ -86,7 +89,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     monkeypatch.setattr(module, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(module, "LONGEST_WAIT_S", 0.04)
 
-    def run(*outcomes: object, led: Indicator | None = None) -> list[str]:
+    def run(*outcomes: object, actions: Sequence[Action] = ()) -> list[str]:
         """Runs the supervisor over these results of opening the microphone."""
         told, left = Told(), list(outcomes)
 
@@ -100,8 +103,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             assert isinstance(outcome, PlayedMicrophone)
             return outcome
 
-        indicator = led or Indicator(None, 1.0, pytest.fail)
-        supervisor = Supervisor(loud_spotter(), open_microphone, indicator, told, told)  # type: ignore
+        supervisor = Supervisor(loud_spotter(), open_microphone, actions, told, told)  # type: ignore
         supervisor.run()
         return told.events
 
@@ -260,7 +262,7 @@ def test_stuck_inference_gives_no_sign_of_life() -> None:
     supervisor = Supervisor(
         spotter,
         lambda: microphone,
-        Indicator(None, 1.0, pytest.fail),
+        [],
         told,
         told,  # type: ignore
     )
@@ -274,6 +276,30 @@ def test_stuck_inference_gives_no_sign_of_life() -> None:
     thread.join(5.0)
 
 
+def test_an_action_that_fails_stops_neither_the_listening_nor_the_others(
+    run: Callable[..., list[str]],
+) -> None:
+    class Broken(Action):
+        def tick(self, now: float) -> None:
+            raise OSError("no broker")
+
+    class Counting(Action):
+        hits, blocks = 0, 0
+
+        def detected(self, hit: Hit, now: float) -> None:
+            self.hits += 1
+
+        def heard(self, samples: np.ndarray, after_gap: bool) -> None:
+            self.blocks += 1
+
+    counting = Counting()
+    events = run(PlayedMicrophone([block(0, 2), block(2, 4)]), actions=[Broken(), counting])
+    assert (counting.hits, counting.blocks) == (2, 2)
+    assert [e for e in events if "Broken" in e] == [
+        "log: Broken failed (OSError('no broker')); carrying on without it"
+    ]
+
+
 def test_led_is_lit_at_a_detection_and_goes_out_in_any_state(
     run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,8 +309,8 @@ def test_led_is_lit_at_a_detection_and_goes_out_in_any_state(
     class Led:
         value = property(None, lambda self, on: seen.append(bool(on)))
 
-    led = Indicator(Led(), 0.05, pytest.fail)
-    run(PlayedMicrophone([block(0, 2)]), led=led)
+    led = Indicator(IndicatorSettings(on_s=0.05), pytest.fail, lambda settings: Led())
+    run(PlayedMicrophone([block(0, 2)]), actions=[led])
     assert seen == [True, False]
 
 

@@ -127,4 +127,5 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group build -c requirements/host.txt -o requirements/build.txt
 	$(UNIVERSAL) --group build --group device --group test -c requirements/host.txt -o requirements/device.txt
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
+	$(UNIVERSAL) --group peers -c requirements/host.txt -o requirements/peers.txt
 	$(COMPILE) --no-deps --group bundle -c requirements/host.txt -o requirements/bundle.txt

@@ -9,6 +9,8 @@ Hann window, power spectrum, HTK mel scale, no normalisation).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -46,9 +48,15 @@ class LogMel:
         phase = 2.0 * np.pi * np.arange(front_end.window) / front_end.window
         self._window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
         self._windowed = np.empty(self._frames.shape, np.float32)
+        bins = front_end.window // 2 + 1
+        # Any: the type stubs of rfft know of complex128 alone.
+        self._spectrum: Any = np.empty((len(self._frames), bins), np.complex64)
+        self._parts: Samples = self._spectrum.view(np.float32)
         # Each filter row stands twice, for the real and the imaginary part:
         # squaring the spectrum as pairs of floats makes power and mel one product.
-        self._filters = np.repeat(mel_filterbank(front_end), 2, axis=0)
+        # The spectrum comes divided by the window's length, so the filters make up for that.
+        scale = np.float32(front_end.window**2)
+        self._filters = np.repeat(mel_filterbank(front_end) * scale, 2, axis=0)
 
     def reset(self) -> None:
         """Forgets the past: the next frames begin as at the start of a stream."""
@@ -65,7 +73,9 @@ class LogMel:
         buffer[:tail] = buffer[self._step :]
         buffer[tail:] = samples
         np.multiply(self._frames, self._window, out=self._windowed)
-        parts = np.fft.rfft(self._windowed).astype(np.complex64, copy=False).view(np.float32)
+        # Without a norm, numpy computes in double precision and rounds; it takes longer.
+        np.fft.rfft(self._windowed, norm="forward", out=self._spectrum)
+        parts = self._parts
         np.multiply(parts, parts, out=parts)
         mel: Samples = parts @ self._filters
         np.maximum(mel, self._front_end.floor, out=mel)

@@ -84,8 +84,10 @@ class Ring:
                 end = min(end, self._gaps[0])
             if end == self._read:
                 raise self._error or EOFError
-            positions = np.arange(self._read, end) % len(self._buffer)
-            samples = self._buffer[positions]
+            start = self._read % len(self._buffer)
+            first = self._buffer[start : start + end - self._read]
+            rest = self._buffer[: end - self._read - len(first)]
+            samples = np.concatenate([first, rest])
             while self._times[0][0] < end:
                 self._times.popleft()
             taken_at = self._times[0][1]

@@ -105,6 +105,9 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     _copy(SYSTEMD / "kws-pi.sysusers", tree / "usr/lib/sysusers.d/kws-pi.conf")
     _copy(SYSTEMD / "60-kws-pi.rules", tree / "usr/lib/udev/rules.d/60-kws-pi.rules")
 
+    for drop_in in sorted((SYSTEMD / "drop-ins").glob("*.conf")):
+        _copy(drop_in, tree / "usr/share/kws-pi/drop-ins" / drop_in.name)
+
     _copy(DEBIAN / "lintian-overrides", tree / "usr/share/lintian/overrides/kws-pi")
     documents = tree / "usr/share/doc/kws-pi"
     _copy(DEBIAN / "copyright", documents / "copyright")

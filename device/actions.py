@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.settings import Settings
-from device.spotter import Hit
+from device.spotter import Hit, Spotter
 
 Say = Callable[[str], None]
 """Writes one warning into the log."""
@@ -42,8 +42,46 @@ class Action:
         """The daemon ends, or its settings were read anew. Called once."""
 
 
-def actions_of(settings: Settings, say: Say) -> Sequence[Action]:
-    """The actions that the settings ask for, none of them begun."""
+def actions_of(
+    settings: Settings, spotter: Spotter, make_spotter: Callable[[], Spotter], say: Say
+) -> Sequence[Action]:
+    """The actions that the settings ask for, none of them begun.
+
+    `spotter`: the one whose detections they follow; `make_spotter`: makes
+    another of its kind, for the sound of others. One whose package is missing
+    is left out, and said to be.
+    """
+    # Each imports what it alone needs.
     from device.indicator import Indicator
 
-    return [Indicator(settings.indicator, say)]
+    actions: list[Action] = [Indicator(settings.indicator, say)]
+    if settings.command.arguments:
+        from device.command import Command
+
+        actions.append(Command(settings.command, say))
+    if settings.capture.enabled:
+        from device.capture import Capture
+
+        actions.append(Capture(settings.capture, spotter.sample_rate, say))
+    try:
+        if settings.mqtt.host:
+            from device.mqtt import Mqtt
+
+            actions.append(Mqtt(settings.mqtt, spotter.keyword, say))
+    except ImportError as error:
+        say(_missing("mqtt.host", "python3-paho-mqtt", error))
+    try:
+        if settings.wyoming.uri:
+            from device.wake_service import WakeService
+
+            actions.append(WakeService(settings.wyoming, spotter.keyword, make_spotter, say))
+    except ImportError as error:
+        say(_missing("wyoming.uri", "python3-wyoming", error))
+    return actions
+
+
+def _missing(key: str, package: str, error: ImportError) -> str:
+    return (
+        f"{key} is set, but its package cannot be imported ({error}); "
+        f"`sudo apt install {package}` and restart kws-pi; listening without it"
+    )

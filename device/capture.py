@@ -9,6 +9,7 @@ and removed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -29,7 +30,7 @@ from device.worker import Worker
 NAME = re.compile(r"(\d{6,})-\d{8}T\d{6}Z-[A-Za-z0-9_-]{1,40}-\d\.\d{3}\.(wav|part)")
 WAITING = 3
 """Recordings that may wait for a slow disk; together a few hundred kilobytes."""
-CLOSE_S = 3.0
+CLOSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ class Capture(Action):
         try:
             self._folder.add(recording)
         except OSError as error:
-            self._complain(
-                f"{self._folder.path}: a recording cannot be kept ({error.strerror or error})"
-            )
+            reason = error.strerror or str(error)
+            if error.errno == errno.EROFS:
+                reason += "; the service writes only with /usr/share/kws-pi/drop-ins/capture.conf"
+            self._complain(f"{self._folder.path}: a recording cannot be kept ({reason})")
         else:
             if self._complaint:
                 self._say(f"{self._folder.path}: recordings are kept again")
@@ -148,7 +150,7 @@ class FileRing:
         part = path.with_suffix(".part")
         try:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with open(handle, "wb") as file:
+            with os.fdopen(handle, "wb") as file:
                 file.write(data)
             part.rename(path)
         except OSError:
@@ -181,7 +183,8 @@ class FileRing:
 
 def _to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     scaled = np.rint(samples * np.float32(32768))
-    return np.clip(scaled, -32768, 32767).astype("<i2")
+    whole: NDArray[np.int16] = np.clip(scaled, -32768, 32767).astype("<i2")
+    return whole
 
 
 def _wav(samples: NDArray[np.int16], sample_rate: int) -> bytes:

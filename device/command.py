@@ -23,7 +23,7 @@ from device.worker import Worker
 KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What systemd tells the daemon in its environment is not for its children."""
 SLICE_S = 0.1
-CLOSE_S = 2.0
+CLOSE_S = 1.0
 
 
 class Command(Action):

@@ -1,8 +1,8 @@
-"""The indicator: a LED that lights up for a while after a detection.
+"""The indicator: a LED that lights up, or blinks, for a while after a detection.
 
 Backends: `gpio` (gpiozero and the pins of the Raspberry Pi), `mock` (gpiozero
 and its mock pins) and `none`. The on-time is kept by `tick`, which the loop
-calls between its other work; nothing blocks and no thread is needed.
+calls between its other work, so nothing blocks; only blinking needs a thread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Indicator(Action):
         self.lit = False
 
     def detected(self, hit: Hit, now: float) -> None:
-        """Lights the LED until the on-time has passed; a further call prolongs it."""
+        """Lights the LED or lets it blink for the on-time; a further call prolongs it."""
         self._until = now + self._settings.on_s
         if not self.lit:
             self._switch(True, now)
@@ -81,7 +81,11 @@ class Indicator(Action):
         if self._led is None:
             return
         try:
-            self._led.value = on
+            if on and self._settings.blink_s:
+                # In a thread of gpiozero's, which switching it off ends.
+                self._led.blink(self._settings.blink_s, self._settings.blink_s)
+            else:
+                self._led.value = on
         except Exception as error:  # a pin that fails must not stop the listening
             with contextlib.suppress(Exception):
                 self._led.close()
@@ -101,11 +105,11 @@ def open_led_of(settings: IndicatorSettings) -> Any:
     gpiozero = importlib.import_module("gpiozero")
     if settings.backend == "mock":
         factory = importlib.import_module("gpiozero.pins.mock").MockFactory()
-        return gpiozero.LED(settings.pin, pin_factory=factory)
+        return gpiozero.LED(settings.pin, active_high=settings.active_high, pin_factory=factory)
     with warnings.catch_warnings():
         # It warns of every kind of pin access that it tries in vain.
         warnings.simplefilter("ignore")
-        return gpiozero.LED(settings.pin)
+        return gpiozero.LED(settings.pin, active_high=settings.active_high)
 
 
 def _reason(error: Exception) -> str:

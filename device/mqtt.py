@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from device import __version__
 from device.actions import Action, Say
@@ -179,10 +180,10 @@ class _Client(paho.Client):
     """paho's client, which says why it could not connect."""
 
     def __init__(self, away: Any, client_id: str) -> None:
-        super().__init__(paho.CallbackAPIVersion.VERSION2, client_id=client_id)
+        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
         self._tell_away = away
 
-    def reconnect(self) -> paho.MQTTErrorCode:
+    def reconnect(self) -> MQTTErrorCode:
         """One attempt to connect; paho's loop makes another after an OSError, alone."""
         try:
             return super().reconnect()

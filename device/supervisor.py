@@ -212,9 +212,12 @@ def run_daemon(config: Path | None, manifest: Path | None) -> None:
     """
     settings = read_settings(config)
     path = manifest or (Path(settings.model) if settings.model else default_manifest())
-    model = load_model(path)
+
+    def make_spotter() -> Spotter:
+        return Spotter(load_model(path), settings.detection.threshold or None)
+
+    spotter = make_spotter()
     alsa()  # a missing package will not turn up by waiting
-    spotter = Spotter(model, settings.detection.threshold or None)
     journal = Journal()
     journal.record(
         f"loaded {path} for {spotter.keyword!r}, threshold {spotter.detection.threshold:.3f}"
@@ -228,7 +231,9 @@ def run_daemon(config: Path | None, manifest: Path | None) -> None:
             settings.microphone.deadline_s,
         )
 
-    actions = actions_of(settings, lambda text: journal.record(text, WARNING))
+    actions = actions_of(
+        settings, spotter, make_spotter, lambda text: journal.record(text, WARNING)
+    )
     supervisor = Supervisor(spotter, open_microphone, actions, Notifier(), journal)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)

@@ -45,7 +45,7 @@ LONGEST_MESSAGE = 1 << 20
 SEND_S = 5.0
 """A client that does not take a message for so long is disconnected."""
 RETRY_S = 30.0
-CLOSE_S = 2.0
+CLOSE_S = 1.0
 NO_NETWORK = (errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES)
 """What systemd lets a program see where its unit does not allow a network."""
 
@@ -99,6 +99,7 @@ class WakeService(Action):
 
     async def _serve(self) -> None:
         while not self._closing.is_set():
+            wait: float | None = None
             server = AsyncServer.from_uri(self._uri)
             try:
                 _check_path(self._uri)
@@ -110,7 +111,6 @@ class WakeService(Action):
             else:
                 self._complaint = ""
                 self.say(f"serving Wyoming at {self._uri}")
-                wait = None
             try:
                 await asyncio.wait_for(self._closing.wait(), wait)
             except TimeoutError:

@@ -1,7 +1,9 @@
 """The LED on gpiozero's mock pins."""
 
 import sys
+import time
 import warnings
+from itertools import pairwise
 
 import pytest
 
@@ -144,3 +146,39 @@ def test_pin_that_fails_does_not_stop_the_listening() -> None:
     assert broken.closed
     assert len(said) == 1
     assert "pin is gone" in said[0]
+
+
+def test_it_blinks_for_the_on_time() -> None:
+    said: list[str] = []
+    indicator = Indicator(IndicatorSettings("mock", on_s=10.0, blink_s=0.02), said.append)
+    indicator.tick(0.0)
+    led = indicator._led
+    pin = led.pin_factory.pin(17)
+    indicator.detected(HIT, 0.0)
+    # Every change of the pin's level, by gpiozero's own record.
+    deadline = time.monotonic() + 5
+    while len(pin.states) < 9 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    levels = [bool(state.state) for state in pin.states]
+    assert len(levels) >= 9
+    assert all(before != after for before, after in pairwise(levels))
+    indicator.tick(10.0)
+    assert not pin.state and not indicator.lit
+    changes = len(pin.states)
+    time.sleep(0.1)
+    assert len(pin.states) == changes
+    indicator.close()
+    assert said == []
+
+
+def test_one_that_lights_up_when_the_pin_is_low() -> None:
+    said: list[str] = []
+    indicator = Indicator(IndicatorSettings("mock", active_high=False), said.append)
+    indicator.tick(0.0)
+    pin = indicator._led.pin_factory.pin(17)
+    assert pin.state
+    indicator.detected(HIT, 0.0)
+    assert not pin.state
+    indicator.tick(1.0)
+    assert pin.state
+    indicator.close()

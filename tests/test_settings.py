@@ -57,6 +57,24 @@ def test_values_are_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "[mqtt]\nhost = 'homeassistant.local'",
+        "[mqtt]\nhost = '192.168.1.2'",
+        "[mqtt]\nhost = 'fe80::1%eth0'",
+        "[mqtt]\nhost = '::1'",
+        "[mqtt]\ndiscovery = ''",
+        "[wyoming]\nuri = 'tcp://0.0.0.0:10400'",
+        "[wyoming]\nuri = 'tcp://[::]:10400'",
+        "[wyoming]\nuri = 'unix:///run/kws-pi/wyoming'",
+        "[command]\narguments = ['/usr/bin/aplay', '-q', '']",
+    ],
+)
+def test_what_users_write_is_taken(tmp_path: Path, text: str) -> None:
+    assert read_settings(write(tmp_path, text)) != Settings()
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("volume = 3", "unknown key 'volume'"),
@@ -71,6 +89,29 @@ def test_values_are_taken(tmp_path: Path) -> None:
         ("[indicator]\npin = 17.0", "'indicator.pin' must be a whole number"),
         ("[indicator]\npin = 28", "'indicator.pin' must be a BCM number"),
         ("[indicator]\non_s = -1", "'indicator.on_s' must lie between"),
+        ("[indicator]\nblink_s = 0.001", "'indicator.blink_s' must be 0 or lie between"),
+        ("[indicator]\nactive_high = 1", "'indicator.active_high' must be true or false"),
+        ("[command]\narguments = 'ls -l'", "'command.arguments' must be a list of text"),
+        ("[command]\narguments = ['ls', 3]", "'command.arguments' must be a list of text"),
+        ("[command]\narguments = ['']", "'command.arguments' must begin with a program"),
+        ("[command]\nlimit_s = 0", "'command.limit_s' must lie between"),
+        ("[mqtt]\nhost = 'mqtt://broker'", "'mqtt.host' must be a name or an address alone"),
+        ("[mqtt]\nhost = 'broker:1883'", "'mqtt.host' must be a name or an address alone"),
+        ("[mqtt]\nport = 0", "'mqtt.port' must lie between"),
+        ("[mqtt]\npassword_file = '/x'", "'mqtt.password_file' needs a 'mqtt.username'"),
+        ("[mqtt]\nca_file = '/x'", "'mqtt.ca_file' needs 'mqtt.tls' = true"),
+        ("[mqtt]\nname = 'living room'", "'mqtt.name' must consist of"),
+        ("[mqtt]\ndiscovery = 'a/#'", "'mqtt.discovery' must be a topic"),
+        ("[wyoming]\nuri = 'tcp://0.0.0.0'", "'wyoming.uri' must be like"),
+        ("[wyoming]\nuri = 'tcp://0.0.0.0:99999'", "'wyoming.uri' must be like"),
+        ("[wyoming]\nuri = 'stdio://'", "'wyoming.uri' must be like"),
+        ("[wyoming]\nuri = 'unix://run/x'", "'wyoming.uri' must be like"),
+        ("[capture]\nenabled = 'yes'", "'capture.enabled' must be true or false"),
+        ("[capture]\nbefore_s = 11", "'capture.before_s' must lie between"),
+        ("[capture]\nafter_s = -1", "'capture.after_s' must lie between"),
+        ("[capture]\nfiles = 0", "'capture.files' must lie between"),
+        ("[capture]\nmegabytes = 0.5", "'capture.megabytes' must lie between"),
+        ("[capture]\nfolder = 'captures'", "'capture.folder' must be a path"),
         ("model = ", "not valid TOML"),
     ],
 )

@@ -1,5 +1,6 @@
 """What systemd and udev are given."""
 
+import re
 import shutil
 import subprocess
 from configparser import ConfigParser
@@ -86,3 +87,51 @@ def test_sysusers_accepts_the_rows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "etc" / "passwd").read_text().startswith("kws-pi:")
     assert "gpio:" in (tmp_path / "etc" / "group").read_text()
+
+
+DROP_INS = sorted((SYSTEMD / "drop-ins").glob("*.conf"))
+
+
+def exposure(folder: Path, *drop_ins: Path) -> float:
+    """What systemd says of the unit with these drop-ins, out of 10."""
+    text = (SYSTEMD / "kws-pi.service").read_text()
+    (folder / "kws-pi.service").write_text(text.replace("/usr/bin/kws-pi", "/bin/true"))
+    (folder / "kws-pi.service.d").mkdir(exist_ok=True)
+    for drop_in in drop_ins:
+        shutil.copy(drop_in, folder / "kws-pi.service.d")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(folder / "kws-pi.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not [line for line in verified.stderr.splitlines() if "kws-pi" in line]
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
+    done = subprocess.run(
+        [*command, str(folder / "kws-pi.service")], capture_output=True, text=True, check=False
+    )
+    match = re.search(r"Overall exposure level for kws-pi.service: ([0-9.]+)", done.stdout)
+    assert match, done.stdout + done.stderr
+    return float(match[1])
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
+def test_a_drop_in_states_its_exposure(drop_in: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    stated = re.search(r"^# Exposure: at most ([0-9.]+)", drop_in.read_text(), re.MULTILINE)
+    assert stated
+    # Versions of systemd differ by a tenth or two; a stated figure far too high is none.
+    assert float(stated[1]) - 0.5 <= exposure(tmp_path, drop_in) <= float(stated[1])
+
+
+def test_drop_ins_may_be_combined(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    assert len(DROP_INS) >= 3
+    assert exposure(tmp_path, *DROP_INS) < 3
+
+
+def test_a_drop_in_names_its_own_path() -> None:
+    for drop_in in DROP_INS:
+        assert f"/usr/share/kws-pi/drop-ins/{drop_in.name}\n" in drop_in.read_text()

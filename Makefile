@@ -15,11 +15,11 @@ PI ?=
 MODEL ?=
 CONFIG ?=
 
-ifneq ($(words $(SIZE)) $(filter-out tiny small,$(SIZE)),1 )
-$(error SIZE is "$(SIZE)": say SIZE=tiny or SIZE=small)
+ifneq ($(words $(SIZE)) $(filter-out tiny small large,$(SIZE)),1 )
+$(error SIZE is "$(SIZE)": say SIZE=tiny, SIZE=small or SIZE=large)
 endif
 
-BUILD = build/$(KEYWORD)$(if $(filter small,$(SIZE)),-small)
+BUILD = build/$(KEYWORD)$(if $(filter-out tiny,$(SIZE)),-$(SIZE))
 PYTHON = .venv/bin/python
 CORPUS = --keyword "$(KEYWORD)" $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
     $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
@@ -34,7 +34,7 @@ help: ## print this list
 	@echo
 	@echo "Variables:"
 	@echo "  KEYWORD=$(KEYWORD)    any word of the corpus"
-	@echo "  SIZE=tiny|small   what the model may cost; small takes more and hears better"
+	@echo "  SIZE=tiny|small|large  what the model may cost; more hears better"
 	@echo "  DATA=DIR          recordings in the layout of Speech Commands; without it the embedded corpus"
 	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
 	@echo "  NOISE=DIR         further noise and music"

@@ -7,7 +7,7 @@ KEYWORD.frontend.onnx, KEYWORD.ts, KEYWORD.buffer_{1,2,3}.ts,
 KEYWORD.dynamic.ts and the manifest KEYWORD.json, or nothing at all; the
 dynamic form alone is left out where it does not detect the same; and the
 reference networks as base.onnx, base.int8.onnx, base.ts and teacher.onnx.
-Files of the size "small" are named KEYWORD-small.*.
+Files of the other sizes are named KEYWORD-small.* and KEYWORD-large.*.
 """
 
 from __future__ import annotations

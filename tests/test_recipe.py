@@ -57,7 +57,8 @@ def test_shipped_recipes_can_be_read(path: Path):
 
 
 @pytest.mark.parametrize(
-    ("size", "macs", "size_bytes"), [("tiny", 27_042, 5_340), ("small", 60_000, 16_384)]
+    ("size", "macs", "size_bytes"),
+    [("tiny", 27_042, 5_340), ("small", 60_000, 16_384), ("large", 600_000, 60_000)],
 )
 def test_sizes_keep_their_limits(size: str, macs: int, size_bytes: int):
     network = Network(read_recipe(FOLDER / f"{size}.toml").shape)

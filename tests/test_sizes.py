@@ -22,12 +22,15 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_only_the_small_size_is_in_the_name() -> None:
-    assert [model_name("sheila", size) for size in SIZES] == ["sheila", "sheila-small"]
+def test_every_size_but_the_tiny_one_is_in_the_name() -> None:
+    names = [model_name("sheila", size) for size in SIZES]
+    assert names == ["sheila", "sheila-small", "sheila-large"]
 
 
 def test_an_unknown_size_is_one_sentence() -> None:
-    with pytest.raises(ExportError, match="no size is called 'big'; choose one of tiny, small"):
+    with pytest.raises(
+        ExportError, match="no size is called 'big'; choose one of tiny, small, large"
+    ):
         model_name("sheila", "big")
 
 
@@ -37,6 +40,7 @@ def test_an_unknown_size_is_one_sentence() -> None:
         ([], "tiny", "build/sheila"),
         (["SIZE=tiny", "KEYWORD=marvin"], "tiny", "build/marvin"),
         (["SIZE=small", "KEYWORD=marvin"], "small", "build/marvin-small"),
+        (["SIZE=large"], "large", "build/sheila-large"),
     ],
 )
 def test_make_builds_each_size_in_its_own_folder(
@@ -53,7 +57,7 @@ def test_make_refuses_an_unknown_size_in_one_line(size: str) -> None:
     done = make(f"SIZE={size}", "compress")
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
-    assert f'SIZE is "{size}": say SIZE=tiny or SIZE=small' in done.stderr
+    assert f'SIZE is "{size}": say SIZE=tiny, SIZE=small or SIZE=large' in done.stderr
 
 
 BASE_MACS, BASE_BYTES = 432_672, 106_803

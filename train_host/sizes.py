@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from device.errors import ExportError
 
-SIZES = ("tiny", "small")
-"""`tiny` keeps the limits of the shipped model; `small` trades size for quality."""
+SIZES = ("tiny", "small", "large")
+"""`tiny` keeps the limits of the shipped model; `small` trades size for quality; `large` is for a
+device that has the room, and the tutor of the other two."""
 
 
 def model_name(keyword: str, size: str) -> str:

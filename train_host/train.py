@@ -14,7 +14,6 @@ made. A run that broke off carries on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import json
 import logging
@@ -27,12 +26,11 @@ import torch
 from rich.logging import RichHandler
 
 from train_host.calibrate import calibrate
-from train_host.distill import ClipSoftLabels
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
 from train_host.methods import Training
 from train_host.network import BASE_32, BASE_64, Network, Shape, load_checkpoint, save_checkpoint
-from train_host.objectives import ClipObjective, Normalised, StreamObjective
+from train_host.objectives import ClipObjective
 from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
 from train_host.stores import (
@@ -46,10 +44,6 @@ from train_host.stores import (
 from train_host.teacher import load_published
 
 BATCH = 128
-TUTOR_RATE = 5e-4
-TEACHERS_WEIGHT = 0.15
-"""How much the teacher's opinion counts while the tutor learns. More keeps the tutor from ever
-being surer than the teacher was."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +52,14 @@ class Effort:
 
     base: int
     teacher: int
-    tutor: int
+    tutor: int | None
+    """None: as many as its recipe says; so the student."""
     student: int | None
-    """None: as many as the recipe says."""
 
 
 QUICK = Effort(base=500, teacher=700, tutor=500, student=2000)
 """For the embedded corpus: minutes on two cores."""
-FULL = Effort(base=1500, teacher=2500, tutor=2500, student=None)
+FULL = Effort(base=1500, teacher=2500, tutor=None, student=None)
 """For real recordings: less than an hour on two cores, the synthesis of voices not counted."""
 
 
@@ -107,40 +101,22 @@ def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Ne
 def find_tutor(
     teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
 ) -> Network:
-    """The tutor in the output folder if there is one, else one that is trained now."""
+    """The tutor in the output folder if there is one, else one that is trained now.
+
+    It is the network of the largest size: it hears the teacher's opinion, and
+    learns near-words and running speech, which the teacher has never met.
+    """
     path = args.output / "tutor.pt"
     if path.exists():
         return load_checkpoint(path)[0]
-    return train_tutor(teacher, stores, args, effort)
-
-
-def train_tutor(
-    teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
-) -> Network:
-    """The teacher gone on with streams: the same weights, a loss on every step.
-
-    It keeps what the teacher knows of real voices, since it starts from it and
-    hears its opinion, and learns near-words and running speech, which the
-    teacher has never met.
-    """
-    torch.manual_seed(args.seed)
-    network = copy.deepcopy(teacher)
-    bands = network.front_end.mel_bands
-    model = Normalised(network, torch.zeros(bands), torch.ones(bands))
-    curve = fit(
-        "tutor",
-        model,
-        StreamObjective(model, [ClipSoftLabels(teacher, weight=TEACHERS_WEIGHT)]),
-        stores.composer(network, args.seed),
-        steps=effort.tutor,
-        batch=BATCH,
-        rate=TUTOR_RATE,
-        partial=args.output / "tutor.partial.pt",
+    training = Training(
+        stores.composer(teacher, args.seed), teacher, None, args.output, BATCH, args.seed
     )
-    gaps = stores.gaps(stream_scores(network, stores.validation))
+    tutor, curve = carry_out(read_recipe(FOLDER / "large.toml"), training, effort.tutor)
+    gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
-    save_checkpoint(network, args.output / "tutor.pt", curve=curve, seed=args.seed)
-    return network
+    save_checkpoint(tutor, path, curve=curve, seed=args.seed)
+    return tutor
 
 
 def choose_recipe(args: argparse.Namespace) -> Recipe:

@@ -22,6 +22,9 @@ network by one method and trains it for some steps:
     keep = 16
     steps = 2000
 
+In place of the table [shape], `start = "teacher"` begins with the teacher's
+shape and weights.
+
 Methods and their settings:
 
 * `train`: nothing but training;
@@ -46,6 +49,7 @@ the network is stored at the end: "int8" (the default: weights only), "float16",
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import shutil
@@ -99,7 +103,8 @@ class Recipe:
     name: str
     """The file's name without its ending."""
     description: str
-    shape: Shape
+    shape: Shape | None
+    """None: the student begins as a copy of the teacher."""
     stages: tuple[Stage, ...]
     storage: str = "int8"
     """In which form the network is stored, one of `export.storage.STORAGE`."""
@@ -136,17 +141,21 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     """The recipe in a table. Raises RecipeError as `read_recipe` does."""
-    _known("the recipe", content, {"description", "note", "shape", "stage", "storage"})
-    shape, stages = content.get("shape"), content.get("stage")
-    if not isinstance(shape, dict) or not isinstance(stages, list) or not stages:
-        raise RecipeError("a recipe holds a table [shape] and at least one [[stage]]")
+    _known("the recipe", content, {"description", "note", "shape", "start", "stage", "storage"})
+    shape, start, stages = (content.get(key) for key in ("shape", "start", "stage"))
+    if not isinstance(stages, list) or not stages:
+        raise RecipeError("a recipe holds at least one [[stage]]")
+    if not (start is None and isinstance(shape, dict)) and not (
+        start == "teacher" and shape is None
+    ):
+        raise RecipeError('a recipe holds either a table [shape] or start = "teacher"')
     storage = content.get("storage", "int8")
     if storage not in STORAGE:
         raise RecipeError(f"storage must be one of {', '.join(STORAGE)}")
     return Recipe(
         name,
         str(content.get("description", "")),
-        _shape(shape),
+        _shape(shape) if shape is not None else None,
         tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
         storage,
         str(content.get("note", "")),
@@ -222,8 +231,14 @@ def carry_out(
     network.
     """
     torch.manual_seed(training.seed)
-    network = Network(recipe.shape)
-    model = Normalised(network, *_normalisation(network, training))
+    if recipe.shape is None:
+        # Its filters take log-mel as it is.
+        network = copy.deepcopy(training.clip_teacher)
+        bands = network.front_end.mel_bands
+        model = Normalised(network, torch.zeros(bands), torch.ones(bands))
+    else:
+        network = Network(recipe.shape)
+        model = Normalised(network, *_normalisation(network, training))
     scale = steps / recipe.steps if steps else 1.0
     folder = training.folder / f"{recipe.name}.{_digest(recipe, training.seed, scale)}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,7 @@ def final_network(recipe: Recipe) -> Network:
     """An untrained network of the shape that the recipe ends with, to count its cost."""
     keep = {stage.method: stage.settings.get("keep") for stage in recipe.stages}
     shape = recipe.shape
+    assert shape is not None  # every trial says its own
     return Network(
         replace(
             shape,

@@ -103,8 +103,9 @@ def find_tutor(
 ) -> Network:
     """The tutor in the output folder if there is one, else one that is trained now.
 
-    It is the network of the largest size: it hears the teacher's opinion, and
-    learns near-words and running speech, which the teacher has never met.
+    It is the network of the largest size: it begins as the teacher, so that it
+    keeps what that knows of real voices, and learns near-words and running
+    speech, which the teacher has never met.
     """
     path = args.output / "tutor.pt"
     if path.exists():

@@ -100,7 +100,10 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     _copy(network, models / network.name)
     (models / "default").write_text(model.name + "\n", encoding="utf-8")
 
-    _copy(ROOT / "device" / "config.toml", tree / "etc/kws-pi/config.toml")
+    # The second is what `make deploy` needs to pack an installed version again.
+    for folder in ("etc/kws-pi", "usr/share/kws-pi"):
+        _copy(ROOT / "device" / "config.toml", tree / folder / "config.toml")
+    (tree / "var/lib/kws-pi").mkdir(parents=True)
     _copy(SYSTEMD / "kws-pi.service", tree / "usr/lib/systemd/system/kws-pi.service")
     _copy(SYSTEMD / "kws-pi.sysusers", tree / "usr/lib/sysusers.d/kws-pi.conf")
     _copy(SYSTEMD / "60-kws-pi.rules", tree / "usr/lib/udev/rules.d/60-kws-pi.rules")
@@ -111,8 +114,8 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     _copy(DEBIAN / "lintian-overrides", tree / "usr/share/lintian/overrides/kws-pi")
     documents = tree / "usr/share/doc/kws-pi"
     _copy(DEBIAN / "copyright", documents / "copyright")
-    changelog = gzip.compress((DEBIAN / "changelog").read_bytes(), mtime=0)
-    (documents / "changelog.gz").write_bytes(changelog)
+    _pack(DEBIAN / "changelog", documents / "changelog.gz")
+    _pack(DEBIAN / "kws-pi.1", tree / "usr/share/man/man1/kws-pi.1.gz")
 
 
 def add_control(tree: Path) -> None:
@@ -154,7 +157,9 @@ def build(model: Path, runtime: Path, output: Path) -> Path:
             executable = path.is_dir() or str(path.relative_to(tree)) in EXECUTABLE
             path.chmod(0o755 if executable else 0o644)
             os.utime(path, (epoch, epoch))
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package)]
+        # Several threads would cut the data where their number says.
+        command = ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz"]
+        command += ["--build", str(tree), str(package)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -176,6 +181,12 @@ def source_date() -> int:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _pack(source: Path, target: Path) -> None:
+    """Compresses as Debian's policy asks, without the time, which would differ each time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(gzip.compress(source.read_bytes(), compresslevel=9, mtime=0))
 
 
 def main(arguments: list[str] | None = None) -> int:

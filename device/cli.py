@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="settings (default: /etc/kws-pi/config.toml if there is one)",
+        help="settings (default: /etc/kws-pi/config.toml and, above it, "
+        "/var/lib/kws-pi/config.toml, if there are any)",
     )
     run.set_defaults(command=_run)
 

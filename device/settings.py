@@ -16,6 +16,9 @@ from typing import Any
 from device.errors import SettingsError
 
 CONFIG = Path("/etc/kws-pi/config.toml")
+DEVICE_CONFIG = Path("/var/lib/kws-pi/config.toml")
+"""What was set for this device alone (`make deploy` writes it): it outweighs CONFIG, key by key,
+so that CONFIG stays as the package brings it and an upgrade never has to ask about it."""
 BACKENDS = ("gpio", "mock", "none")
 
 
@@ -124,17 +127,26 @@ class Settings:
 
 
 def read_settings(path: Path | None) -> Settings:
-    """Reads the file, or /etc/kws-pi/config.toml if there is one, or else the defaults.
+    """Reads the file, or those of CONFIG and DEVICE_CONFIG that exist, or else the defaults.
 
-    Raises SettingsError, one sentence that names the key, when the file
-    cannot be read or a key is unknown or wrong.
+    Raises SettingsError, one sentence that names the file and the key, when a
+    file cannot be read or a key is unknown or wrong.
     """
-    if path is None:
-        if not CONFIG.exists():
-            return Settings()
-        path = CONFIG
+    settings, table = Settings(), dict[str, Any]()
+    for file in [path] if path else [each for each in (CONFIG, DEVICE_CONFIG) if each.exists()]:
+        table = overlay(table, read_table(file))
+        try:
+            settings = _fill(Settings, table, "")
+            _check(settings)
+        except _WrongError as error:
+            raise SettingsError(f"{file}: {error}") from error
+    return settings
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file, unchecked. Raises SettingsError when it cannot be read."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
             f"{path}: the settings cannot be read ({error.strerror}); give the path of a TOML file"
@@ -143,12 +155,17 @@ def read_settings(path: Path | None) -> Settings:
         raise SettingsError(f"{path}: not text in UTF-8; save it as such") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: not valid TOML ({error}); correct it") from error
-    try:
-        settings: Settings = _fill(Settings, table, "")
-        _check(settings)
-    except _WrongError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    return settings
+
+
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both tables in one; where both have a key, that of `above` counts."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            value = overlay(under, value)
+        merged[key] = value
+    return merged
 
 
 class _WrongError(Exception):

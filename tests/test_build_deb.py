@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from package_kit import LOUD, build_elsewhere, write_wheel
 
 from deploy.build_deb import DEBIAN, ROOT, build, fetch_runtime, source_date
 from deploy.choose import choose_model
@@ -17,28 +19,12 @@ from device import __version__
 from device.errors import ManifestError
 from device.model import default_manifest, load_model
 
-LOUD = Path(__file__).resolve().parent / "loud" / "loud.json"
-
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs Debian's dpkg-deb")
 
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Path:
-    """A wheel laid out like ONNX Runtime's, without its 50 MB."""
-    path = tmp_path / "onnxruntime.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        for name in (
-            "onnxruntime/__init__.py",
-            "onnxruntime/capi/_pybind_state.py",
-            "onnxruntime/capi/onnxruntime_pybind11_state.cpython-313-aarch64-linux-gnu.so",
-            "onnxruntime/capi/libonnxruntime_providers_shared.so",
-            "onnxruntime/capi/libonnxruntime.so.1.32.0",
-            "onnxruntime/tools/check.py",
-            "onnxruntime/quantization/__init__.py",
-            "onnxruntime-1.32.0.dist-info/METADATA",
-        ):
-            wheel.writestr(name, "")
-    return path
+    return write_wheel(tmp_path / "onnxruntime.whl")
 
 
 def members(package: Path) -> dict[str, tarfile.TarInfo]:
@@ -67,6 +53,7 @@ def test_contents(runtime: Path, tmp_path: Path) -> None:
         "usr/lib/udev/rules.d/60-kws-pi.rules",
         "usr/share/doc/kws-pi/copyright",
         "usr/share/doc/kws-pi/changelog.gz",
+        "usr/share/man/man1/kws-pi.1.gz",
     ):
         assert found[name].mode == 0o644, name
     assert found["usr/bin/kws-pi"].mode == 0o755
@@ -112,6 +99,16 @@ def test_control(runtime: Path, tmp_path: Path) -> None:
 def test_the_same_inputs_give_the_same_bytes(runtime: Path, tmp_path: Path) -> None:
     first = build(LOUD, runtime, tmp_path / "first").read_bytes()
     assert build(LOUD, runtime, tmp_path / "second").read_bytes() == first
+
+
+def test_neither_place_nor_time_nor_habits_change_the_bytes(runtime: Path, tmp_path: Path) -> None:
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    first = build_elsewhere(runtime, tmp_path / "a", {**own, "TZ": "Asia/Tokyo"}, 0o022)
+    other = {**own, "TZ": "America/Lima", "LC_ALL": "C", "HOME": str(tmp_path), "USER": "x"}
+    os.utime(runtime, (1_000_000_000, 1_000_000_000))
+    shutil.copy(runtime, tmp_path / "copy.whl")
+    second = build_elsewhere(tmp_path / "copy.whl", tmp_path / "b" / "c", other, 0o077)
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_the_date_can_be_set(

@@ -33,12 +33,31 @@ def test_documented_file_shows_every_key() -> None:
 
 def test_no_file_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONFIG", tmp_path / "absent.toml")
+    monkeypatch.setattr(module, "DEVICE_CONFIG", tmp_path / "absent.toml")
     assert read_settings(None) == Settings()
 
 
 def test_installed_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONFIG", write(tmp_path, "[indicator]\npin = 4\n"))
+    monkeypatch.setattr(module, "DEVICE_CONFIG", tmp_path / "absent.toml")
     assert read_settings(None).indicator.pin == 4
+
+
+def test_what_is_set_for_this_device_outweighs_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONFIG", write(tmp_path, "[indicator]\npin = 4\non_s = 3\n"))
+    own = tmp_path / "own.toml"
+    monkeypatch.setattr(module, "DEVICE_CONFIG", own)
+    own.write_text("[indicator]\npin = 5\n[detection]\nthreshold = 0.9\n")
+    settings = read_settings(None)
+    assert (settings.indicator.pin, settings.indicator.on_s) == (5, 3)
+    assert settings.detection.threshold == 0.9
+    own.write_text("[indicator]\npin = 99\n")
+    with pytest.raises(SettingsError, match=r"own\.toml: 'indicator\.pin'"):
+        read_settings(None)
+    # A file that is named is all there is.
+    assert read_settings(tmp_path / "config.toml").indicator.pin == 4
 
 
 def test_values_are_taken(tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ STORAGE ?=
 TRIALS ?=
 PI ?=
 MODEL ?=
+NEGATIVES ?=
+POSITIVES ?=
+IMPULSES ?=
+HELD_OUT ?=
+FOLDS ?=
 CONFIG ?=
 
 ifneq ($(words $(SIZE)) $(filter-out tiny small large,$(SIZE)),1 )
@@ -25,7 +30,7 @@ CORPUS = --keyword "$(KEYWORD)" $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--
     $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report bench search methods data corpus demo test lint deb deploy logs clean lock
+.PHONY: help setup compress train export report evaluate bench search methods data corpus demo test lint deb deploy logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -46,6 +51,11 @@ help: ## print this list
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
 	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to"
 	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show, measure or deploy"
+	@echo "  POSITIVES=DIR     clips of the keyword to evaluate on; several folders are parted by spaces, as are"
+	@echo "  NEGATIVES=DIR     recordings without the keyword, streamed as they are"
+	@echo "  IMPULSES=DIR      impulse responses of rooms"
+	@echo "  HELD_OUT=1        evaluate only on running speech and noise that training leaves out"
+	@echo "  FOLDS=DIR         evaluate the builds of a cross-fitting, each on what it held out"
 	@echo "  CONFIG=FILE       settings that replace the Pi's /etc/kws-pi/config.toml"
 
 setup: ## make .venv with every locked package, the build of torch for the CPU
@@ -66,6 +76,12 @@ export: setup ## write ONNX, TorchScript and the manifest of the trained student
 
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"
+
+evaluate: setup ## judge models on hours of audio: misses against false accepts an hour
+	@$(PYTHON) -m train_host.evaluation --keyword "$(KEYWORD)" $(if $(HELD_OUT),--held-out) \
+	    $(foreach file,$(MODEL),--model "$(file)") $(foreach dir,$(POSITIVES),--positives "$(dir)") \
+	    $(foreach dir,$(NEGATIVES),--negatives "$(dir)") $(foreach dir,$(NOISE),--noise "$(dir)") \
+	    $(foreach dir,$(IMPULSES),--impulses "$(dir)") $(if $(FOLDS),--folds $(FOLDS))
 
 bench: setup ## measure base, shipped models and MODEL in one run
 	@mkdir -p build

@@ -29,6 +29,7 @@ SECTIONS = [
     "Quality against cost",
     "Result table",
     "Misses against false accepts (DET)",
+    "Continuous audio",
     "Training",
     "Every method by itself",
     "Tried, and did not help",

@@ -27,6 +27,12 @@ SHAPES = {
     "method": "diamond",
     "front": "triangle",
     "trial": "dot",
+    "system-0": "circle",
+    "system-1": "diamond",
+    "system-2": "square",
+    "system-3": "triangle",
+    "system-4": "circle",
+    "system-5": "diamond",
 }
 """The mark of each kind of point; kinds also differ in colour. The first lie on top."""
 
@@ -78,7 +84,9 @@ class Point:
     """What a pointer that rests on it is told."""
     label: str = ""
     spread: tuple[float, float] | None = None
-    """From where to where the value was seen, drawn as a thin vertical line."""
+    """From where to where the value was seen, drawn as a thin vertical line ..."""
+    spread_x: tuple[float, float] | None = None
+    """... and the same of x, as a horizontal one."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +146,16 @@ def chart(title: str, x: Axis, y: Axis, points: Sequence[Point], lines: Sequence
             f"<title>{escape(line.title)}</title></polyline>"
         )
     places = [place(p.x, p.y) for p in points]
-    for point, (at_x, _) in zip(points, places, strict=True):
+    for point, (at_x, at_y) in zip(points, places, strict=True):
         if point.spread:
             (_, low), (_, high) = (place(point.x, end) for end in point.spread)
             parts.append(
                 f'<path class="spread {point.kind}" d="M{at_x:.1f} {low:.1f}V{high:.1f}"/>'
+            )
+        if point.spread_x:
+            (low, _), (high, _) = (place(end, point.y) for end in point.spread_x)
+            parts.append(
+                f'<path class="spread {point.kind}" d="M{low:.1f} {at_y:.1f}H{high:.1f}"/>'
             )
     leaders, labels = _labels(points, places, corners, frame)
     parts += leaders

@@ -20,9 +20,10 @@ import numpy.typing as npt
 import torch
 
 from device.manifest import FrontEnd
-from train_host.augment import Augmenter, write_rooms
+from train_host.augment import Augmenter
 from train_host.corpus import Clip, load
 from train_host.frontend import LogMel
+from train_host.rooms import write_rooms
 
 CHUNK = 200
 """Clips that one worker takes at a time."""

@@ -3,9 +3,10 @@
     python -m train_host.page --build build/sheila
 
 It measures nothing: figures come from KEYWORD.table.json, scores from
-scores.npz, training curves from the checkpoints, and the findings of the
-laboratory and the search from laboratory.json and search.json, which lie in the
-build folder or else in models/.
+scores.npz, training curves from the checkpoints, the evaluation on continuous
+audio from evaluation.json, and the findings of the laboratory and the search
+from laboratory.json and search.json, which lie in the build folder or else in
+models/.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from device.errors import KwsPiError
 from train_host.chart import Axis, Line, chart, linear_axis, log_axis
 from train_host.findings import counted
 from train_host.page_contents import NETWORKS, Contents, read_contents
+from train_host.page_evaluation import evaluation_section
 from train_host.page_front import front
-from train_host.page_markup import legend, percent, plain, short, table
+from train_host.page_markup import document, legend, percent, plain, short, table
 from train_host.page_methods import did_not_help, methods, search
 from train_host.table import export_rows, headings, notes, result_sections
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-STYLE = Path(__file__).with_name("page.css")
 
 console = Console()
 
@@ -50,21 +51,14 @@ def render(contents: Contents) -> str:
         ("Quality against cost", front(contents)),
         ("Result table", result_tables(contents.figures)),
         ("Misses against false accepts (DET)", errors(contents)),
+        ("Continuous audio", evaluation_section(contents.evaluation)),
         ("Training", training(contents)),
         ("Every method by itself", methods(contents.laboratory, base)),
         ("Tried, and did not help", did_not_help(contents.laboratory)),
         ("Search", search(contents.search)),
     )
     body = "".join(f"<section><h2>{escape(name)}</h2>{text}</section>" for name, text in sections)
-    # The policy forbids the browser to fetch anything, should a reference ever slip in.
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{summary(contents)}{body}</main></body></html>\n"
-    )
+    return document(title, f"<h1>{escape(title)}</h1>{summary(contents)}{body}")
 
 
 def summary(contents: Contents) -> str:
@@ -154,7 +148,7 @@ def errors(contents: Contents) -> str:
             )
         )
     return (
-        f'<div class="charts">{"".join(charts)}</div>{legend(lines=NETWORKS)}'
+        f'<div class="charts">{"".join(charts)}</div>{legend(lines=[(n, n) for n in NETWORKS])}'
         "<p>For every threshold, which share of the keywords is missed and which share of the "
         "other words is accepted, the latter on a logarithmic axis. The left edge is none.</p>"
     )

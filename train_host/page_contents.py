@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from device.errors import ExportError
 from device.manifest import Manifest, read_manifest
+from train_host.evaluation_figures import FILE, Evaluation, read_evaluation
 from train_host.findings import Laboratory, Search, read_laboratory, read_search
 from train_host.network import Network, load_checkpoint
+from train_host.synthesize import slug
 from train_host.table import find_manifest, read_figures
 
 SCORES = "scores.npz"
@@ -36,16 +38,19 @@ class Contents:
     networks: dict[str, Network]
     curves: dict[str, list[tuple[float, float]]]
     """(step, mean loss) of the networks that were trained here."""
+    evaluation: Evaluation | None
     laboratory: Laboratory | None
     search: Search | None
 
 
 def read_contents(build: Path, models: Path) -> Contents:
-    """Findings of the laboratory and the search lie in `build`, or else in `models`.
+    """Findings of the laboratory and the search lie in `build`, or else in `models`; those of the
+    evaluation in `build`, or else in the folder of the keyword beside it.
 
     Raises ExportError when the report has not been made yet.
     """
     path = find_manifest(build)
+    manifest = read_manifest(path)
     networks, curves = {}, {}
     for name in ORDER:
         if name not in NETWORKS and not (build / f"{name}.pt").is_file():
@@ -60,11 +65,12 @@ def read_contents(build: Path, models: Path) -> Contents:
         raise ExportError(f"{build / SCORES}: no scores; run `make report` first") from error
     return Contents(
         name=path.stem,
-        manifest=read_manifest(path),
+        manifest=manifest,
         figures=read_figures(path.with_suffix(".table.json")),
         scores=scores,
         networks=networks,
         curves=curves,
+        evaluation=read_evaluation(_either(build, build.parent / slug(manifest.keyword), FILE)),
         laboratory=read_laboratory(_either(build, models, "laboratory.json")),
         search=read_search(_either(build, models, "search.json")),
     )

@@ -5,9 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 from train_host.chart import mark
 from train_host.table import Row
+
+STYLE = Path(__file__).with_name("page.css")
+
+
+def document(title: str, body: str) -> str:
+    """A page that needs no other file."""
+    # The policy forbids the browser to fetch anything, should a reference ever slip in.
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
 
 
 class Markup(str):
@@ -44,12 +60,12 @@ def table(
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{text}</table></div>'
 
 
-def legend(points: Iterable[tuple[str, str]] = (), lines: Iterable[str] = ()) -> str:
-    """What each mark or line of a chart stands for."""
+def legend(points: Iterable[tuple[str, str]] = (), lines: Iterable[tuple[str, str]] = ()) -> str:
+    """What each kind of mark or line in a chart means, in (kind, meaning) pairs."""
     entries = [
         (f'<g class="mark {kind}">{mark(kind, 12, 8)}</g>', meaning) for kind, meaning in points
     ]
-    entries += [(f'<path class="line {name}" d="M0 8H24"/>', name) for name in lines]
+    entries += [(f'<path class="line {kind}" d="M0 8H24"/>', meaning) for kind, meaning in lines]
     items = "".join(
         f'<li><svg viewBox="0 0 24 16" aria-hidden="true">{drawn}</svg>{escape(meaning)}</li>'
         for drawn, meaning in entries

@@ -1,0 +1,248 @@
+"""What tapes are made of: recordings of the keyword, running speech, noise and rooms.
+
+Folders are read by `gather`; what one fold of a cross-fitting has held out
+(`train_host/folds.py`) by `read_fold`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from device.errors import AudioFileError, CorpusError
+from train_host import corpus as corpora
+from train_host import folds
+from train_host.corpus import AUDIO_SUFFIXES, NOISE, SPEECH, Clip, load
+from train_host.rooms import room
+from train_host.split import speaker_of
+from train_host.tape import RATE, Kind, Samples, word_span
+
+LONGEST_KEYWORD_S = 10.0
+SYNTHESISED_ROOMS = 12
+ROOM_SEED = 71
+"""Not that of the rooms which augment the training clips."""
+ROOM_S = 3.0
+"""An impulse response is used up to here."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that one evaluation is made of, none of it empty."""
+
+    keywords: tuple[Clip, ...]
+    """Clips in which a word can be found."""
+    speech: tuple[Clip, ...]
+    """What does not hold the keyword: the negatives, and the speech around the keyword."""
+    noise: tuple[Clip, ...]
+    rooms: tuple[Samples, ...]
+    """Impulse responses of unit energy that begin with the direct sound."""
+    origins: dict[str, str]
+    """Where each part comes from, in words that hold no path of this machine."""
+
+
+def gather(
+    keyword: str,
+    positives: Sequence[Path] = (),
+    negatives: Sequence[Path] = (),
+    noise: Sequence[Path] = (),
+    impulses: Sequence[Path] = (),
+    *,
+    held_out: bool = False,
+    warn: Callable[[str], None] = print,
+) -> Material:
+    """The material of an evaluation, from folders.
+
+    For each kind that is not given, validation clips of the embedded corpus
+    serve. `held_out`: of running speech and noise only what training with the
+    same folders leaves out (speakers and sources of the splits for validation
+    and testing). Raises CorpusError, one sentence, where a folder is absent or
+    holds nothing that serves.
+    """
+    origins = {}
+    embedded = corpora.read_embedded()
+    if positives:
+        keywords = [clip for folder in positives for clip in _keywords_in(folder, keyword)]
+        origins["positives"] = f"clips in {_names(positives)}"
+    else:
+        keywords = list(embedded.of("validation", keyword))
+        origins["positives"] = "validation clips of the embedded corpus, synthetic voices"
+        if not keywords:
+            raise CorpusError(
+                f"the embedded corpus has no clip of {keyword!r}; "
+                "give the folder of its recordings with POSITIVES=DIR"
+            )
+    if negatives:
+        speech = _recordings(negatives, SPEECH, held_out)
+        origins["negatives"] = f"recordings in {_names(negatives)}"
+    else:
+        speech = [clip for clip in embedded.of("validation") if clip.word != keyword]
+        origins["negatives"] = "other words of the embedded corpus, validation clips"
+    if noise:
+        sounds = _recordings(noise, NOISE, held_out)
+        origins["noise"] = f"recordings in {_names(noise)}"
+    else:
+        sounds = [clip for clip in embedded.noise if clip.split == "validation"]
+        origins["noise"] = "noise of the embedded corpus, validation part"
+    if held_out:
+        for kind in ("negatives", "noise"):
+            origins[kind] += ", only of speakers and sources kept out of training"
+    return Material(
+        _with_a_word(keywords, warn),
+        tuple(speech),
+        tuple(sounds),
+        rooms_in(impulses),
+        origins | {"impulses": _origin_of_rooms(impulses)},
+    )
+
+
+def read_fold(
+    folder: Path, rooms: Sequence[Path] = (), warn: Callable[[str], None] = print
+) -> Material:
+    """What one fold of a cross-fitting has held out.
+
+    Raises CorpusError, one sentence, where `held-out.json` is absent, is
+    something else, or leaves one kind without a recording.
+    """
+    path = folder / folds.FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        speech = [_entry(entry, SPEECH, entry) for entry in raw["speech"]]
+        noise = [_entry(entry, NOISE, entry) for entry in raw["noise"]]
+        keywords = [
+            _entry(entry["path"], "", entry["speaker"], entry["kind"]) for entry in raw["keywords"]
+        ]
+    except OSError as error:
+        raise CorpusError(
+            f"{path}: cannot be read ({error.strerror}); give folders of builds that held a "
+            "fold out"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{path}: not a list of what a fold held out ({type(error).__name__}: {error}); "
+            "train the fold again"
+        ) from error
+    for name, clips in (("speech", speech), ("noise", noise), ("keywords", keywords)):
+        if not clips:
+            raise CorpusError(f"{path}: holds out no {name}; train the fold with more recordings")
+        for clip in clips:
+            if not clip.path.is_file():
+                raise CorpusError(f"{clip.path}: no such recording, but {path} names it")
+    return Material(
+        _with_a_word(keywords, warn),
+        tuple(speech),
+        tuple(noise),
+        rooms_in(rooms),
+        {
+            "positives": "clips that each fold held out",
+            "negatives": "running speech that each fold held out",
+            "noise": "noise that each fold held out",
+            "impulses": _origin_of_rooms(rooms),
+        },
+    )
+
+
+def rooms_in(folders: Sequence[Path]) -> tuple[Samples, ...]:
+    """The impulse responses in folders, or synthesised ones where there is no folder.
+
+    Raises CorpusError and AudioFileError.
+    """
+    if not folders:
+        rng = np.random.default_rng(ROOM_SEED)
+        return tuple(_prepared(room(rng, RATE)) for _ in range(SYNTHESISED_ROOMS))
+    clips = _recordings(folders, NOISE, held_out=False)
+    return tuple(_prepared(load(clip)) for clip in clips)
+
+
+def _prepared(response: np.ndarray[Any, Any]) -> Samples:
+    """From the direct sound on, of unit energy, so that level and timing stay as they were."""
+    direct = int(np.argmax(np.abs(response)))
+    kept = response[direct : direct + round(ROOM_S * RATE)].astype(np.float64)
+    energy = float(np.sum(np.square(kept)))
+    if not energy:
+        raise CorpusError("an impulse response is silent; remove it from the folder IMPULSES")
+    return np.asarray(kept / np.sqrt(energy), np.float32)
+
+
+def _keywords_in(folder: Path, keyword: str) -> list[Clip]:
+    """The clips of the keyword that a folder holds, whatever its layout."""
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: no such folder; give POSITIVES=DIR the keyword's clips")
+    for index_folder in (folder, folder.parent):
+        if (index_folder / "index.csv").is_file():
+            # Voices that train are no test.
+            chosen = [
+                clip
+                for clip in corpora.read_synthetic(index_folder).of("validation", keyword)
+                if clip.path.is_relative_to(folder)
+            ]
+            if chosen:
+                return chosen
+            raise CorpusError(
+                f"{folder}: no clip of {keyword!r} by a voice kept for validation; "
+                "synthesize more or give another POSITIVES folder"
+            )
+    if (folder / keyword).is_dir():
+        folder = folder / keyword
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES]
+    if not paths:
+        raise CorpusError(
+            f"{folder}: no clip of {keyword!r} found; give POSITIVES=DIR a folder that holds "
+            "its recordings"
+        )
+    return [Clip(keyword, speaker_of(path.name), "validation", "real", path) for path in paths]
+
+
+def _recordings(folders: Sequence[Path], word: str, held_out: bool) -> list[Clip]:
+    found: list[Clip] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: no such folder; give one that holds recordings")
+        corpus = corpora.read_recordings(folder, word)
+        found += corpus.noise if word == NOISE else corpus.clips
+    if held_out:
+        found = [clip for clip in found if clip.split != "training"]
+    if not found:
+        raise CorpusError(
+            f"{_names(folders)}: every speaker or source in it belongs to training; "
+            "give other recordings or leave HELD_OUT out"
+        )
+    return found
+
+
+def _with_a_word(clips: Sequence[Clip], warn: Callable[[str], None]) -> tuple[Clip, ...]:
+    """The clips that can be read and are not silent."""
+    kept = []
+    for clip in clips:
+        try:
+            samples = load(clip)
+        except AudioFileError as error:
+            warn(f"skipped: {error}")
+            continue
+        if len(samples) > LONGEST_KEYWORD_S * RATE:
+            warn(f"skipped: {clip.path} is too long for one keyword")
+        elif word_span(samples) == (0, 0):
+            warn(f"skipped: {clip.path} is silent")
+        else:
+            kept.append(clip)
+    if not kept:
+        raise CorpusError("no clip of the keyword can be used; give POSITIVES=DIR other recordings")
+    return tuple(kept)
+
+
+def _entry(path: str, word: str, speaker: str, kind: str = "real") -> Clip:
+    if kind not in get_args(Kind):
+        raise ValueError(f"{kind!r} is no kind of voice")
+    return Clip(word, speaker, "validation", cast(Kind, kind), Path(path))
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(folder.resolve().name for folder in folders)
+
+
+def _origin_of_rooms(folders: Sequence[Path]) -> str:
+    return f"responses in {_names(folders)}" if folders else "synthesised, decaying noise"

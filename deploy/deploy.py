@@ -130,7 +130,8 @@ def wait_for_audio(remote: Remote, patience_s: float = HEAR_S, pause_s: float = 
         lines = remote.run(STATE).splitlines()
         state = dict(line.split("=", 1) for line in lines if "=" in line)
         stamp = state.get("WatchdogTimestampMonotonic", "")
-        if state.get("ActiveState") == "active" and state.get("StatusText") == "listening":
+        listening = state.get("StatusText", "").startswith("listening")
+        if state.get("ActiveState") == "active" and listening:
             advances += bool(seen) and stamp != seen
             seen = stamp
             if advances >= ADVANCES:
@@ -138,7 +139,7 @@ def wait_for_audio(remote: Remote, patience_s: float = HEAR_S, pause_s: float = 
         else:
             seen, advances = "", 0
         time.sleep(pause_s)
-    status = state.get("StatusText", "")
+    status = state.get("StatusText", "").split(";")[0]
     if state.get("ActiveState") == "active" and status == "waiting for microphone":
         raise DeployError(
             "the service runs but there is no microphone that it can use: plug one in, and it "

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from device.settings import Settings
-from device.spotter import Hit, Spotter
+
+if TYPE_CHECKING:  # `kws-pi off` does without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.spotter import Hit, Spotter
 
 Say = Callable[[str], None]
 """Writes one warning into the log."""

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import AudioFileError
-from device.pcm import FORMATS, decode, mix_down, tame
+from device.formats import FORMATS
+from device.pcm import decode, mix_down, tame
 from device.resample import Resampler
 
 Samples = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The command line: `kws-pi run | listen | score | devices`."""
+"""The command line: `kws-pi run | status | listen | score | devices | off`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from device import __version__
 from device.errors import AudioFileError, KwsPiError, MicrophoneAbsent, MicrophoneError
-from device.pcm import FORMATS
+from device.formats import FORMATS
 
 if TYPE_CHECKING:
     from device.spotter import Hit, Spotter
@@ -51,17 +51,36 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE", help="the model's manifest (default: the shipped one)"
     )
 
-    run = commands.add_parser(
-        "run", parents=[model], help="the daemon: listens, lights the LED, writes to the journal"
-    )
-    run.add_argument(
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="settings (default: /etc/kws-pi/config.toml and, above it, "
         "/var/lib/kws-pi/config.toml, if there are any)",
     )
+
+    run = commands.add_parser(
+        "run",
+        parents=[model, config],
+        help="the daemon: listens, lights the LED, writes to the journal",
+        description="Listens until SIGTERM; SIGHUP reads the settings anew.",
+    )
     run.set_defaults(command=_run)
+
+    status = commands.add_parser(
+        "status",
+        help="shows what the running daemon hears and counts",
+        description="Shows the figures of the daemon that is running. The exit status is 0 when "
+        "it listens and sound advances, else 1.",
+    )
+    status.add_argument("--json", action="store_true", help="one JSON object")
+    status.set_defaults(command=_status)
+
+    off = commands.add_parser(
+        "off", parents=[config], help="puts the LED out that a daemon that was killed left lit"
+    )
+    off.set_defaults(command=_off)
 
     listen = commands.add_parser(
         "listen",
@@ -116,9 +135,22 @@ def _warn(message: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from device.supervisor import run_daemon
+    from device.daemon import run_daemon
 
     run_daemon(options.config, options.model)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from device.status import show_status
+
+    return 0 if show_status(options.json) else 1
+
+
+def _off(options: argparse.Namespace) -> int:
+    from device.indicator import put_out
+
+    put_out(options.config)
     return 0
 
 
@@ -217,7 +249,8 @@ def _score(options: argparse.Namespace) -> int:
 
 def _devices(options: argparse.Namespace) -> int:
     from device.manifest import FrontEnd, read_manifest
-    from device.microphone import capture_devices, device_rates, native_rate
+    from device.microphone import device_rates, native_rate
+    from device.soundcard import capture_devices
 
     front_end = read_manifest(options.model).front_end if options.model else FrontEnd()
     listed = False

@@ -21,6 +21,14 @@ class AudioFileError(KwsPiError):
     """A recording cannot be read."""
 
 
+class NotRunning(KwsPiError):  # noqa: N818 - named by the state
+    """There is no daemon to ask."""
+
+
+class IndicatorError(KwsPiError):
+    """The LED cannot be switched."""
+
+
 class MicrophoneError(KwsPiError):
     """The sound device is absent, busy, or refuses the format."""
 
@@ -31,6 +39,10 @@ class MicrophoneAbsent(MicrophoneError):  # noqa: N818 - named by the state
 
 class MicrophoneBusy(MicrophoneError):  # noqa: N818 - named by the state
     """Another program holds the sound device (it may be released later)."""
+
+
+class MicrophoneSuspended(MicrophoneError):  # noqa: N818 - named by the state
+    """The machine slept, and the stream has to be opened again."""
 
 
 class MicrophoneStalled(MicrophoneError):  # noqa: N818 - named by the state

@@ -11,11 +11,15 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from device.actions import Action, Say
-from device.settings import IndicatorSettings
-from device.spotter import Hit
+from device.errors import IndicatorError
+from device.settings import IndicatorSettings, read_settings
+
+if TYPE_CHECKING:
+    from device.spotter import Hit
 
 RETRY_S = 30.0
 """A pin that is busy or missing is tried again so often."""
@@ -110,6 +114,23 @@ def open_led_of(settings: IndicatorSettings) -> Any:
         # It warns of every kind of pin access that it tries in vain.
         warnings.simplefilter("ignore")
         return gpiozero.LED(settings.pin, active_high=settings.active_high)
+
+
+def put_out(config: Path | None) -> None:
+    """Puts the LED of the settings out, which a daemon that was killed has left lit.
+
+    Raises SettingsError, and IndicatorError when there is no such LED.
+    """
+    settings = read_settings(config).indicator
+    if settings.backend == "none":
+        return
+    try:
+        open_led_of(settings).close()
+    except Exception as error:  # gpiozero's backends each raise errors of their own
+        raise IndicatorError(
+            f"the LED on BCM {settings.pin} cannot be put out ({_reason(error)}); "
+            "is kws-pi running?"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

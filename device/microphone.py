@@ -1,15 +1,13 @@
 """The microphone: an ALSA capture device read by its own thread into a bounded ring.
 
-Every way in which a stream ends has a name: absent, busy, stalled (open, but
-silent past its deadline), lost, refused. An error in the thread is handed to
-the reader, so the thread never dies alone.
+Every way in which a stream ends has a name: absent, busy, suspended, stalled
+(open, but silent past its deadline), refused. An error in the thread is handed
+to the reader, so the thread never dies alone.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
-import importlib
 import math
 import os
 import select
@@ -22,11 +20,14 @@ from device.errors import (
     MicrophoneBusy,
     MicrophoneError,
     MicrophoneStalled,
-    SetupError,
+    MicrophoneSuspended,
 )
-from device.pcm import FORMATS, decode
+from device.formats import FORMATS
+from device.losses import LossClock
+from device.pcm import decode
 from device.resample import Resampler
 from device.ring import Block, Ring
+from device.soundcard import alsa, default_device, holder
 
 PERIOD_S = 0.02
 BUFFER_S = 0.5
@@ -34,66 +35,13 @@ RING_S = 2.0
 POLL_S = 0.1
 """The thread looks this often whether it shall end."""
 JOIN_S = 1.0
+LATE_S = 1.0
+"""What was taken so long ago is not worth hearing: whoever reads it is slower than the sound."""
+LOWEST_RATE = 8000
+"""Below, a telephone's, too little is left of speech."""
 
 Rates = int | tuple[int, int] | list[int]
 """As pyalsaaudio gives them: one rate, a range, or a list."""
-
-
-def alsa() -> Any:
-    """The module alsaaudio. Raises SetupError when it is not installed."""
-    try:
-        module = importlib.import_module("alsaaudio")
-    except ImportError as error:
-        raise SetupError(
-            f"pyalsaaudio cannot be imported ({error}); install the Debian package "
-            "python3-alsaaudio, or run `pip install pyalsaaudio`"
-        ) from error
-    _silence_alsa()
-    return module
-
-
-@functools.cache
-def _silence_alsa() -> None:
-    """ALSA's library prints to stderr what it also returns as an error; one sentence is enough."""
-    import ctypes
-
-    try:
-        library = ctypes.CDLL("libasound.so.2")
-        # The handler must do nothing. One of the library's own functions that
-        # ignores its arguments serves, and spares the writable and executable
-        # memory that a Python callback might need.
-        library.snd_lib_error_set_handler(library.snd_asoundlib_version)
-    except (OSError, AttributeError):
-        return
-
-
-# ALSA lists these beside devices: converters that need a slave, and a server that
-# prints to the terminal when it is asked.
-_NOT_DEVICES = {
-    *("null", "lavrate", "samplerate", "speexrate", "speex", "upmix", "vdownmix"),
-    *("jack", "oss"),
-}
-
-
-def capture_devices() -> list[str]:
-    """Names of the capture devices: each card's as plughw:CARD=ID,DEV=N, then others."""
-    module = alsa()
-    return listed_devices(module.pcms(module.PCM_CAPTURE))
-
-
-def listed_devices(names: list[str]) -> list[str]:
-    """From ALSA's list, which holds a dozen names for each card, one name for each device."""
-    cards = [f"plug{name}" for name in names if name.startswith("hw:CARD=")]
-    others = [name for name in names if "CARD=" not in name and name not in _NOT_DEVICES]
-    return cards + others
-
-
-def default_device() -> str:
-    """The first capture card, by name. Raises MicrophoneAbsent when there is none."""
-    cards = [name for name in capture_devices() if name.startswith("plughw:CARD=")]
-    if not cards:
-        raise MicrophoneAbsent("no microphone found; plug one in (`kws-pi devices` lists them)")
-    return cards[0]
 
 
 def device_rates(device: str) -> Rates:
@@ -162,7 +110,9 @@ class Microphone:
         """
         self.name = device or default_device()
         self.overruns = 0
-        """How often samples were lost because they were not read in time."""
+        """How often samples were lost because the device was not read in time."""
+        self.late = 0
+        """How often samples were passed over because `read` was called too late."""
         if rate is None:
             rate = sample_rate
             if self.name.startswith("plughw:"):
@@ -189,6 +139,8 @@ class Microphone:
     def read(self, timeout: float) -> Block | None:
         """The next samples, float32 at `sample_rate`, or None if none came within `timeout` s.
 
+        What has waited for longer than LATE_S is passed over, with everything
+        else that waits: a loop that is slower than the sound hears the newest.
         Raises MicrophoneStalled once the stream has been silent past its
         deadline, and what ended the stream when it has ended.
         """
@@ -202,6 +154,10 @@ class Microphone:
                 )
             return None
         self._heard_at = now
+        if now - block.taken_at > LATE_S:
+            self.late += 1
+            self._ring.skip()
+            return None
         if block.after_gap:
             self._resampler.reset()
         return Block(self._resampler.push(block.samples), block.taken_at, block.after_gap)
@@ -225,6 +181,11 @@ class Microphone:
             raise MicrophoneError(
                 f"{self.name} gives samples as {self._format}, which kws-pi does not read; "
                 f"use its plughw: name or choose one of {', '.join(FORMATS)}"
+            )
+        if self.rate < LOWEST_RATE:
+            raise MicrophoneError(
+                f"{self.name} gives {self.rate} samples a second, too few to understand speech; "
+                f"choose a device that takes {LOWEST_RATE} Hz or more"
             )
         self._resampler = Resampler(self.rate, sample_rate)
 
@@ -250,6 +211,8 @@ class Microphone:
         while not self._stop.is_set():
             frames, data = self._pcm.read()
             now = time.monotonic()
+            # Only this clock counts the time that the machine is suspended.
+            passed = time.clock_gettime(time.CLOCK_BOOTTIME)
             if frames < 0:
                 # An overrun (-EPIPE); pyalsaaudio has prepared the stream again.
                 self.overruns += 1
@@ -264,43 +227,10 @@ class Microphone:
             else:
                 # The device's buffer is empty, so what is missing now is lost.
                 # pyalsaaudio 0.10 recovers from an overrun without a word.
-                if losses.lost(now):
+                if losses.lost(passed):
                     self.overruns += 1
                     after_gap = True
                 poll.poll(1000 * POLL_S)
-
-
-class LossClock:
-    """Finds lost samples by comparing what came with the time that passed.
-
-    How far the samples lag behind the clock stays nearly the same; a jump
-    means that some were lost. The two clocks may differ by 0.1 %, which no
-    working device reaches.
-    """
-
-    def __init__(self, rate: int, tolerance_s: float) -> None:
-        self._rate = rate
-        self._tolerance_s = tolerance_s
-        self._frames = 0
-        self._smallest_lag: float | None = None
-        self._checked_at = 0.0
-
-    def took(self, frames: int) -> None:
-        """So many frames came."""
-        self._frames += frames
-
-    def lost(self, now: float) -> bool:
-        """At `now` everything that was captured has been taken: is some of it missing?"""
-        lag = now - self._frames / self._rate
-        if self._smallest_lag is None:
-            self._smallest_lag, self._checked_at = lag, now
-            return False
-        allowed = self._smallest_lag + 0.001 * (now - self._checked_at)
-        self._smallest_lag, self._checked_at = min(lag, allowed), now
-        if lag - allowed <= self._tolerance_s:
-            return False
-        self._smallest_lag = lag
-        return True
 
 
 def _open(
@@ -346,7 +276,10 @@ def _named(error: Exception, device: str) -> MicrophoneError:
             "`kws-pi devices` lists"
         )
     if means(errno.EBUSY, errno.EAGAIN):
-        return MicrophoneBusy(f"another program is using {device!r}; end it or choose another")
+        user = holder(device) or "another program"
+        return MicrophoneBusy(f"{user} is using {device!r}; end it or choose another device")
+    if means(errno.ESTRPIPE):
+        return MicrophoneSuspended(f"{device!r} was suspended; opening it again")
     if means(errno.EACCES, errno.EPERM):
         return MicrophoneError(
             f"no permission to open {device!r}; add the user to the group audio and log in again"

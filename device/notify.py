@@ -7,18 +7,46 @@ and the log goes to stderr alone.
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib
 import os
 import sys
-import uuid
+import time
 from typing import Any
+
+from device.worker import Worker
 
 INFO, WARNING, ERROR = 6, 4, 3
 """Priorities as in syslog(3)."""
 
-DETECTION_ID = uuid.UUID("6f6a8a0e2f7b4f0f9d0b5c1de1a7c3b4")
-"""MESSAGE_ID of a detection's record in the journal."""
 
+class Event(enum.StrEnum):
+    """What happened: the MESSAGE_ID of a record in the journal, the same for ever."""
+
+    DETECTED = "6f6a8a0e2f7b4f0f9d0b5c1de1a7c3b4"
+    STARTED = "3e65898da3b54530b9f08c69dd16c03d"
+    LISTENING = "f6bd7d870bd74a0b931554aec80b2b35"
+    MICROPHONE = "a8ef465f3f824a1e9ad0093ef8307c50"
+    """The microphone is absent, busy, refused, suspended or silent; MICROPHONE_STATE says which."""
+    STUCK = "0f12e3ca498d49358089e58a00ca38f5"
+    LOST = "70bed22434214dfeb152c5ae4da3b378"
+    """Samples were lost or passed over."""
+    ZEROS = "612b5e70680e43cd94a701f5cdfbd7d6"
+    SOUND = "84dfada9611c4be7b1b45e8a54cafc06"
+    """The microphone delivers sound again after zeros."""
+    RELOADED = "77b5e39a1746497492805436e2928a59"
+    REFUSED = "6060c88965a642a28174b3a5c338c97c"
+    """New settings were wrong, and the old ones stay in force."""
+    ACTION = "505c08d60e96423ea390910742e4b8d7"
+    """An action, the LED among them, failed or works again."""
+    RECORDS_LOST = "9004fd18b7674961b3a99a6ce96e3845"
+    STOPPED = "d6e9f68e711b42539f9f611d66a4dbc2"
+
+
+RECORDS = 100
+"""So many records wait for a journal that does not take them; later ones are counted as lost."""
+FLUSH_S = 1.0
+"""At the end the journal gets so long to take the last of them."""
 LONGEST_WATCHDOG_PERIOD_S = 1.0
 
 
@@ -58,6 +86,10 @@ class Notifier:
             self._alive_at = now
             self._send("WATCHDOG=1")
 
+    def reloading(self) -> None:
+        """The settings are being read anew; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
     def stopping(self) -> None:
         """The daemon is about to end."""
         self._send("STOPPING=1")
@@ -69,15 +101,40 @@ class Notifier:
             self._daemon.notify(message)
 
 
+Record = tuple[str, int, dict[str, str]]
+_LOST_FIELDS = {"MESSAGE_ID": Event.RECORDS_LOST.value}
+
+
 class Journal:
-    """The log: structured records in the journal, and lines on stderr where that is not it."""
+    """The log: structured records in the journal, and lines on stderr where that is not it.
+
+    A thread writes them, since a journal that is full, stopped or hung may
+    hold up whoever writes to it, and the listening must not wait.
+    """
 
     def __init__(self) -> None:
         self._journal = _systemd("journal")
         self._to_stderr = self._journal is None or not _stderr_is_journal()
+        self._worker = Worker("journal", self._write, RECORDS, lambda text: None)
+        self._lost = 0
 
-    def record(self, message: str, priority: int = INFO, **fields: str) -> None:
-        """One record, with fields in capital letters beside the message."""
+    def record(
+        self, message: str, priority: int = INFO, event: Event | None = None, **fields: str
+    ) -> None:
+        """One record, with fields in capital letters beside the message. Returns at once."""
+        if event:
+            fields["MESSAGE_ID"] = event.value
+        if self._lost and self._worker.offer((_lost(self._lost), WARNING, _LOST_FIELDS)):
+            self._lost = 0
+        if self._lost or not self._worker.offer((message, priority, fields)):
+            self._lost += 1
+
+    def close(self) -> None:
+        """Waits a little for the last records to be written."""
+        self._worker.close(FLUSH_S)
+
+    def _write(self, record: Record) -> None:
+        message, priority, fields = record
         if self._journal is not None:
             try:
                 self._journal.send(
@@ -90,21 +147,15 @@ class Journal:
         if self._to_stderr:
             self._print(message)
 
-    def detection(self, keyword: str, probability: float, latency_ms: float) -> None:
-        """The record of one detection."""
-        self.record(
-            f"detected {keyword!r} with probability {probability:.3f}",
-            MESSAGE_ID=DETECTION_ID.hex,
-            KEYWORD=keyword,
-            PROBABILITY=f"{probability:.4f}",
-            LATENCY_MS=f"{latency_ms:.2f}",
-        )
-
     def _print(self, message: str) -> None:
         try:
             print(f"kws-pi: {message}", file=sys.stderr, flush=True)
         except OSError:
             return
+
+
+def _lost(count: int) -> str:
+    return f"the journal did not take {count} records of kws-pi"
 
 
 def _stderr_is_journal() -> bool:

@@ -1,18 +1,11 @@
-"""Sample formats by their ALSA names, and how bytes become samples."""
+"""How the bytes of a sample format become samples."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-FORMATS = {
-    "U8": 1,
-    "S16_LE": 2,
-    "S24_3LE": 3,
-    "S32_LE": 4,
-    "FLOAT_LE": 4,
-}
-"""Bytes of one sample, by format."""
+from device.formats import FORMATS
 
 
 def decode(data: bytes, sample_format: str, channels: int) -> NDArray[np.float32]:

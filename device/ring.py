@@ -57,7 +57,7 @@ class Ring:
             if self._closed:
                 return False
             if after_gap:
-                self._gaps.append(self._written)
+                self._mark_gap()
             start = self._written % capacity
             first = min(count, capacity - start)
             self._buffer[start : start + first] = samples[:first]
@@ -95,6 +95,15 @@ class Ring:
             self._changed.notify_all()
             return Block(samples, taken_at, after_gap)
 
+    def skip(self) -> None:
+        """Throws away what is left to read; what is written next comes after a gap."""
+        with self._changed:
+            self._read = self._written
+            self._gaps.clear()
+            self._times.clear()
+            self._mark_gap()
+            self._changed.notify_all()
+
     def close(self, error: Exception | None = None) -> None:
         """Ends the stream: no more is written, and what is left can still be read."""
         with self._changed:
@@ -102,6 +111,10 @@ class Ring:
                 self._closed = True
                 self._error = error
             self._changed.notify_all()
+
+    def _mark_gap(self) -> None:
+        if not self._gaps or self._gaps[-1] != self._written:
+            self._gaps.append(self._written)
 
     def _free(self) -> int:
         return len(self._buffer) - (self._written - self._read)

@@ -112,6 +112,14 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """The daemon's figures for Prometheus."""
+
+    listen: str = ""
+    """Path of a unix socket, or ADDRESS:PORT of this machine alone; empty for none."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of the daemon."""
 
@@ -124,6 +132,7 @@ class Settings:
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     wyoming: WyomingSettings = field(default_factory=WyomingSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 def read_settings(path: Path | None) -> Settings:
@@ -234,6 +243,7 @@ def _check(settings: Settings) -> None:
     _check_mqtt(settings.mqtt)
     _check_wyoming(settings.wyoming)
     _check_capture(settings.capture)
+    _check_metrics(settings.metrics.listen)
 
 
 def _check_command(command: CommandSettings) -> None:
@@ -282,3 +292,9 @@ def _check_capture(capture: CaptureSettings) -> None:
         raise _WrongError("'capture.megabytes' must lie between 1 and 10000")
     if not capture.folder.startswith("/"):
         raise _WrongError("'capture.folder' must be a path that begins with /")
+
+
+def _check_metrics(listen: str) -> None:
+    port = re.fullmatch(r"(?:localhost|127\.0\.0\.1|\[::1\]):(\d{1,5})", listen)
+    if not (listen == "" or listen.startswith("/") or (port and 1 <= int(port[1]) <= 65535)):
+        raise _WrongError("'metrics.listen' must be like '/run/kws-pi/metrics' or '127.0.0.1:9718'")

@@ -7,11 +7,20 @@ them runs in a process of its own.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import queue
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 import wave
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +65,111 @@ def fake_microphone(sound: Path, name: str = "fake") -> str:
         f'pcm.{name} {{ type file; slave.pcm "null"; file "/dev/null"; infile "{sound}"; '
         'format "raw"; hint { show on; description "from a file" } }\n'
     )
+
+
+RUN = """
+import sys
+{before}
+from device import cli
+sys.exit(cli.main(["run", "--config", sys.argv[1]]))
+"""
+
+
+class Daemon:
+    """`kws-pi run` in a process of its own, and what systemd would receive from it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        environment: dict[str, str],
+        before: str = "",
+        within: tuple[str, ...] = (),
+    ) -> None:
+        """`before`: a piece of Python that it runs first; `within`: a command that starts it."""
+        self.config = folder / "config.toml"
+        self.device = device
+        self.configure()
+        self.runtime = folder / "run"
+        self.runtime.mkdir()
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(str(folder / "notify"))
+        self._received: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # The kernel holds ten messages; then the sender would wait for the reader.
+        threading.Thread(target=self._receive, daemon=True).start()
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*within, sys.executable, "-c", RUN.format(before=before), self.config],
+                cwd=ROOT,
+                env={
+                    **environment,
+                    "NOTIFY_SOCKET": str(folder / "notify"),
+                    "RUNTIME_DIRECTORY": str(self.runtime),
+                    "WATCHDOG_USEC": "400000",
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+    def configure(self, more: str = "", model: str = str(LOUD)) -> None:
+        """Writes its settings."""
+        self.config.write_text(
+            f'model = "{model}"\n[microphone]\ndevice = "{self.device}"\ndeadline_s = 0.5\n'
+            f'[indicator]\nbackend = "mock"\n{more}'
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """What it has last reported."""
+        figures: dict[str, Any] = json.loads((self.runtime / "health.json").read_text())
+        return figures
+
+    def await_figures(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Waits until it reports what is wanted."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                if wanted(self.figures()):
+                    return self.figures()
+            time.sleep(0.05)
+        raise AssertionError(f"{self.figures()}; {self.log.read_text()}")
+
+    def next(self, timeout: float) -> str:
+        """The next notification, without the figures of a status; empty if none comes."""
+        try:
+            return self._received.get(timeout=timeout).split(";")[0]
+        except queue.Empty:
+            return ""
+
+    def _receive(self) -> None:
+        while message := self._manager.recv(4096):
+            self._received.put(message.decode())
+
+    def until(self, message: str) -> list[str]:
+        """The notifications up to the one that begins like this."""
+        seen: list[str] = []
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            said = self.next(1.0)
+            if said:
+                seen.append(said)
+            if said.startswith(message):
+                return seen
+        raise AssertionError(f"{message} did not come; {seen}; {self.log.read_text()}")
+
+    def end(self) -> None:
+        """SIGTERM, and a clean end."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(5) == 0, self.log.read_text()
+        assert self.log.read_text().endswith("kws-pi: stopped\n")
+        assert "Traceback" not in self.log.read_text()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self._manager.getsockname())
 
 
 def kws_pi(

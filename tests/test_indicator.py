@@ -4,9 +4,11 @@ import sys
 import time
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from device.cli import main
 from device.indicator import RETRY_S, Indicator
 from device.settings import IndicatorSettings
 from device.spotter import Hit
@@ -182,3 +184,44 @@ def test_one_that_lights_up_when_the_pin_is_low() -> None:
     indicator.tick(1.0)
     assert pin.state
     indicator.close()
+
+
+def test_a_led_that_was_left_lit_is_put_out_at_the_start() -> None:
+    from gpiozero.pins.mock import MockFactory
+
+    factory = MockFactory()
+    left = factory.pin(17)
+    left.output_with_state(1)
+    indicator = Indicator(
+        IndicatorSettings(),
+        pytest.fail,
+        lambda settings: gpiozero.LED(settings.pin, pin_factory=factory),
+    )
+    indicator.tick(0.0)
+    assert not left.state
+    indicator.close()
+
+
+def test_the_command_off_puts_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpiozero.pins.mock import MockFactory
+
+    factory = MockFactory()
+    monkeypatch.setattr(gpiozero.Device, "pin_factory", factory)
+    config = tmp_path / "config.toml"
+    config.write_text("[indicator]\npin = 22\n")
+    left = factory.pin(22)
+    left.output_with_state(1)
+    assert main(["off", "--config", str(config)]) == 0
+    assert not left.state
+    assert capsys.readouterr().err == ""
+    # The daemon that runs holds the pin, and it alone switches the LED.
+    with gpiozero.LED(22, initial_value=True):
+        assert main(["off", "--config", str(config)]) == 1
+        assert left.state
+    assert "the LED on BCM 22 cannot be put out (GPIOPinInUse: " in capsys.readouterr().err
+    config.write_text("[indicator]\nbackend = 'none'\n")
+    left.output_with_state(1)
+    assert main(["off", "--config", str(config)]) == 0
+    assert left.state

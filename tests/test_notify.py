@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from device_kit import ROOT
 
-from device.notify import DETECTION_ID, Journal, Notifier
+from device.notify import RECORDS, WARNING, Event, Journal, Notifier
 
 needs_systemd = pytest.mark.skipif(
     importlib.util.find_spec("systemd") is None, reason="systemd-python is not installed"
@@ -88,14 +89,18 @@ def test_without_systemd_python(
     notifier = Notifier()
     notifier.ready()
     notifier.alive(0.0)
-    Journal().detection("sheila", 0.987654, 1.25)
+    journal = Journal()
+    journal.record("detected 'sheila' with probability 0.988", event=Event.DETECTED)
+    journal.close()
     assert capsys.readouterr().err == "kws-pi: detected 'sheila' with probability 0.988\n"
 
 
 def test_without_a_journal_the_log_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     if Path("/run/systemd/journal/socket").exists():
         pytest.skip("this machine has a journal, and a test shall not write to it")
-    Journal().record("hello")
+    journal = Journal()
+    journal.record("hello")
+    journal.close()
     assert capsys.readouterr().err == "kws-pi: hello\n"
 
 
@@ -104,17 +109,18 @@ import os, socket, sys
 os.makedirs("/run/systemd/journal")
 journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 journald.bind("/run/systemd/journal/socket")
-from device.notify import Journal
+from device.notify import Event, Journal
 status = os.fstat(2)
 os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-Journal().detection("sheila", 0.987654, 1.25)
+journal = Journal()
+journal.record("detected 'sheila'", event=Event.DETECTED, KEYWORD="sheila", LATENCY_MS="1.25")
+journal.close()
 sys.stdout.buffer.write(journald.recv(65536))
 """
 
 
-@needs_systemd
-def test_detection_is_one_structured_record() -> None:
-    """The record as journald receives it, on a socket in a mount namespace of the test's own."""
+def in_a_private_run(code: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python with a /run of its own, in a mount namespace."""
     private_run = [
         *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
         'mount -t tmpfs none /run && exec "$@"',
@@ -124,18 +130,84 @@ def test_detection_is_one_structured_record() -> None:
         pytest.skip("unshare is not installed")
     if subprocess.run([*private_run, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine gives a test no namespace of its own")
-    run = subprocess.run(
-        [*private_run, sys.executable, "-c", RECORD],
+    return subprocess.run(
+        [*private_run, sys.executable, "-c", code],
         cwd=ROOT,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
+
+
+@needs_systemd
+def test_detection_is_one_structured_record() -> None:
+    """The record as journald receives it, on a socket in a mount namespace of the test's own."""
+    run = in_a_private_run(RECORD)
     fields = run.stdout.splitlines()
-    assert "MESSAGE=detected 'sheila' with probability 0.988" in fields, run.stderr
-    assert {"KEYWORD=sheila", "PROBABILITY=0.9877", "LATENCY_MS=1.25", "PRIORITY=6"} <= set(fields)
-    assert f"MESSAGE_ID={DETECTION_ID.hex}" in fields
+    assert "MESSAGE=detected 'sheila'" in fields, run.stderr
+    assert {"KEYWORD=sheila", "LATENCY_MS=1.25", "PRIORITY=6"} <= set(fields)
+    assert f"MESSAGE_ID={Event.DETECTED}" in fields
     # Where stderr is the journal, the record is not doubled by a line.
     assert run.stderr == ""
+
+
+FULL = """
+import os, socket, sys, time
+os.makedirs("/run/systemd/journal")
+journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journald.bind("/run/systemd/journal/socket")
+from device.notify import RECORDS, Journal
+status = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+journal = Journal()
+began = time.monotonic()
+for number in range(3 * RECORDS + 1000):
+    journal.record(f"record {number}")
+assert time.monotonic() - began < 5, "it waited for the journal"
+journald.settimeout(2)
+heard = 0
+try:
+    while True:
+        journald.recv(65536)
+        heard += 1
+except TimeoutError:
+    pass
+journal.record("last")
+journal.close()
+while True:
+    record = journald.recv(65536).decode().splitlines()
+    print(record[0])
+    if record[0] == "MESSAGE=last":
+        break
+print(heard)
+"""
+
+
+@needs_systemd
+def test_a_full_journal_holds_nobody_up_and_loses_records_by_count() -> None:
+    run = in_a_private_run(FULL)
+    assert run.returncode == 0, run.stderr
+    *records, heard = run.stdout.splitlines()
+    sent = 3 * RECORDS + 1000
+    assert RECORDS <= int(heard) < sent
+    assert records == [
+        f"MESSAGE=the journal did not take {sent - int(heard)} records of kws-pi",
+        "MESSAGE=last",
+    ]
+
+
+def test_every_event_has_an_id_of_its_own() -> None:
+    assert all(re.fullmatch("[0-9a-f]{32}", event) for event in Event)
+    assert len(set(Event)) == len(Event.__members__)
+
+
+def test_records_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal()
+    journal._journal = None
+    journal._to_stderr = True
+    for number in range(RECORDS):
+        journal.record(str(number), WARNING)
+    journal.close()
+    assert capsys.readouterr().err == "".join(f"kws-pi: {number}\n" for number in range(RECORDS))

@@ -1,30 +1,34 @@
-"""The daemon: its states by played microphones, and whole, with real devices and sockets."""
+"""The supervisor's states, by played microphones."""
 
-import os
-import queue
 import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from device_kit import LOUD, ROOT, alsa_environment, bursts, fake_microphone, loud_spotter
+from device_kit import bursts, loud_spotter
 
 from device import supervisor as module
 from device.actions import Action
-from device.errors import MicrophoneAbsent, MicrophoneBusy, MicrophoneError, MicrophoneStalled
+from device.errors import (
+    MicrophoneAbsent,
+    MicrophoneBusy,
+    MicrophoneError,
+    MicrophoneStalled,
+    MicrophoneSuspended,
+    SettingsError,
+)
+from device.health import Health
 from device.indicator import Indicator
+from device.notify import Event
+from device.report import Reporter
 from device.ring import Block
 from device.settings import IndicatorSettings
-from device.spotter import Hit
-from device.supervisor import Supervisor
+from device.spotter import Hit, Spotter
+from device.supervisor import Setup, Source, Supervisor
 
 SOUND = bursts(4.0, (1.0, 2.5)).astype(np.float32) / 32768
 
@@ -34,11 +38,13 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.records: list[tuple[Event | None, dict[str, str]]] = []
 
     def ready(self) -> None:
         self.events.append("ready")
 
     def status(self, text: str) -> None:
+        text = text.split(";")[0]
         if self.events[-1:] != [text]:
             self.events.append(text)
 
@@ -46,20 +52,23 @@ class Told:
         if self.events[-1:] != ["alive"]:
             self.events.append("alive")
 
+    def reloading(self) -> None:
+        self.events.append("reloading")
+
     def stopping(self) -> None:
-        self.events.append("stopping")
+        self.events.append("told to be stopping")
 
-    def record(self, message: str, priority: int = 6, **fields: str) -> None:
-        self.events.append(f"log: {message}")
-
-    def detection(self, keyword: str, probability: float, latency_ms: float) -> None:
-        self.events.append(f"detected {keyword}")
+    def record(
+        self, message: str, priority: int = 6, event: Event | None = None, **fields: str
+    ) -> None:
+        self.records.append((event, fields))
+        self.events.append(f"log: {message.split(' with probability')[0]}")
 
 
 class PlayedMicrophone:
     """Delivers blocks, raises errors, or does what else it is given, then ends with an error."""
 
-    name, rate, overruns = "played", 16000, 3
+    name, rate, overruns, late = "played", 16000, 3, 0
 
     def __init__(self, script: list[object], closes: list[bool] | None = None) -> None:
         self._script = script
@@ -84,70 +93,126 @@ def block(start: float, end: float, after_gap: bool = False) -> Block:
     return Block(SOUND[round(start * 16000) : round(end * 16000)], time.monotonic(), after_gap)
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+class Rehearsal:
+    """A supervisor over these results of opening the microphone; it stops when all are used up."""
+
+    def __init__(
+        self,
+        *outcomes: object,
+        actions: Sequence[Action] = (),
+        spotter: Spotter | None = None,
+        read_anew: Callable[[], Setup] | None = None,
+    ) -> None:
+        self.told = Told()
+        self.outcomes = list(outcomes)
+        self.spotter = spotter or loud_spotter()
+        self.health = Health(self.spotter.keyword, self.spotter.detection.threshold)
+        told: Any = self.told
+        self.supervisor = Supervisor(
+            Setup(self.spotter, self.open, actions),
+            read_anew or self.fail,
+            self.health,
+            Reporter(self.health, told, None),
+            told,
+            told,
+        )
+
+    def open(self) -> Source:
+        if not self.outcomes:
+            self.supervisor.stop()
+            raise MicrophoneAbsent("none left")
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert isinstance(outcome, PlayedMicrophone)
+        return outcome
+
+    def fail(self) -> Setup:
+        raise AssertionError("the settings are not to be read")
+
+    def run(self) -> list[str]:
+        self.supervisor.run()
+        return self.told.events
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(module, "LONGEST_WAIT_S", 0.04)
 
-    def run(*outcomes: object, actions: Sequence[Action] = ()) -> list[str]:
-        """Runs the supervisor over these results of opening the microphone."""
-        told, left = Told(), list(outcomes)
 
-        def open_microphone() -> PlayedMicrophone:
-            if not left:
-                supervisor.stop()
-                raise MicrophoneAbsent("none left")
-            outcome = left.pop(0)
-            if isinstance(outcome, Exception):
-                raise outcome
-            assert isinstance(outcome, PlayedMicrophone)
-            return outcome
-
-        supervisor = Supervisor(loud_spotter(), open_microphone, actions, told, told)  # type: ignore
-        supervisor.run()
-        return told.events
-
-    return run
+def run(*outcomes: object, actions: Sequence[Action] = ()) -> list[str]:
+    """What a rehearsal tells."""
+    return Rehearsal(*outcomes, actions=actions).run()
 
 
-def test_listens_and_detects(run: Callable[..., list[str]]) -> None:
+def test_listens_and_detects() -> None:
     microphone = PlayedMicrophone([block(0, 2), None, block(2, 4)])
-    events = run(microphone)
-    assert events == [
+    rehearsal = Rehearsal(microphone)
+    assert rehearsal.run() == [
+        "starting",
         "ready",
         "log: listening to played at 16000 Hz",
-        "detected loud",
+        "log: detected 'loud'",
         "listening",
         "alive",
-        "detected loud",
-        "listening",
+        "log: detected 'loud'",
         "alive",
         "log: unplugged",
         "waiting for microphone",
         "alive",
         "log: none left",
-        "waiting for microphone",
         "stopping",
+        "told to be stopping",
     ]
     assert microphone.closed == 1
+    figures = rehearsal.health.figures()
+    assert (figures.detections, figures.openings, figures.reopenings) == (2, 1, 1)
+    assert (figures.audio_s, figures.device, figures.overruns) == (4.0, "played", 3)
 
 
-def test_absent_and_busy_wait_alive_and_say_the_same_once(run: Callable[..., list[str]]) -> None:
+def test_every_change_of_state_has_a_record_with_an_id_of_its_own() -> None:
+    rehearsal = Rehearsal(
+        MicrophoneBusy("in use"),
+        PlayedMicrophone(
+            [block(0, 2), block(2, 2.1, True), block(2, 4), MicrophoneSuspended("slept")]
+        ),
+        PlayedMicrophone([MicrophoneStalled("silent")], closes=[False, True]),
+    )
+    rehearsal.run()
+    events = [event for event, _ in rehearsal.told.records]
+    assert events == [
+        Event.MICROPHONE,
+        Event.LISTENING,
+        Event.DETECTED,
+        Event.LOST,
+        Event.DETECTED,
+        Event.MICROPHONE,
+        Event.LISTENING,
+        Event.MICROPHONE,
+        Event.STUCK,
+        Event.MICROPHONE,
+    ]
+    named = [fields["MICROPHONE_STATE"] for _, fields in rehearsal.told.records if len(fields) == 1]
+    assert named == ["busy", "suspended", "stalled", "absent"]
+    assert {"KEYWORD", "PROBABILITY", "LATENCY_MS"} == set(rehearsal.told.records[2][1])
+
+
+def test_absent_and_busy_wait_alive_and_say_the_same_once() -> None:
     absent, busy = MicrophoneAbsent("no device"), MicrophoneBusy("in use")
     events = run(absent, absent, busy, absent)
-    assert events[:4] == ["ready", "log: no device", "waiting for microphone", "alive"]
+    assert events[1:5] == ["ready", "log: no device", "waiting for microphone", "alive"]
     assert [e for e in events if e.startswith("log")] == [
         "log: no device",
         "log: in use",
         "log: no device",
         "log: none left",
     ]
-    assert events.count("alive") == 4
+    # The first stands for two waits, between which there is nothing to tell.
+    assert events.count("alive") == 3
 
 
-def test_waits_grow_to_a_limit(
-    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waits_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[float] = []
     waits: list[float] = []
     monkeypatch.setattr(
@@ -160,18 +225,19 @@ def test_waits_grow_to_a_limit(
     assert waits[:5] == [0.01, 0.02, 0.04, 0.04, 0.04]
 
 
-def test_a_gap_forgets_what_was_heard(run: Callable[..., list[str]]) -> None:
+def test_a_gap_forgets_what_was_heard() -> None:
     # The burst at 1.0 s comes within the muted steps after the gap.
     events = run(PlayedMicrophone([block(0.0, 1.0), block(1.0, 1.3, after_gap=True)]))
     assert losses(events) == [(1, 3)]
-    assert "detected loud" not in events
-    assert "detected loud" in run(PlayedMicrophone([block(0.0, 1.0), block(1.0, 1.3)]))
+    assert "log: detected 'loud'" not in events
+    assert "log: detected 'loud'" in run(PlayedMicrophone([block(0.0, 1.0), block(1.0, 1.3)]))
 
 
 def losses(events: list[str]) -> list[tuple[int, int]]:
     """What each report of lost samples counts: since the last one, and since the opening."""
     pattern = r"log: samples were lost \(since the last report: (\d+) times, since the microphone "
-    pattern += r"was opened: (\d+) times\); started anew after each"
+    pattern += r"was opened: (\d+) times in the device and 0 times because the network was slower "
+    pattern += r"than the sound\); started anew after each"
     found = (re.fullmatch(pattern, event) for event in events)
     return [(int(match[1]), int(match[2])) for match in found if match]
 
@@ -189,9 +255,7 @@ class OverloadedMicrophone(PlayedMicrophone):
         return block
 
 
-def test_losses_are_reported_at_once_then_seldom(
-    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_are_reported_at_once_then_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOSSES_EVERY_S", 0.5)
 
     def later() -> Block:
@@ -209,9 +273,7 @@ def test_losses_are_reported_at_once_then_seldom(
     assert losses(events[:at]) == [(1, 1), (2, 3), (2, 5)]
 
 
-def test_losses_each_second_are_reported_once_a_minute(
-    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_each_second_are_reported_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     began, heard = time.monotonic(), 0
     clock = SimpleNamespace(monotonic=lambda: began + heard, sleep=lambda s: None)
 
@@ -226,7 +288,7 @@ def test_losses_each_second_are_reported_once_a_minute(
     assert losses(events) == [(1, 1), (60, 61), (60, 121), (29, 150)]
 
 
-def test_stalled_stream_is_reopened_without_a_sign_of_life(run: Callable[..., list[str]]) -> None:
+def test_stalled_stream_is_reopened_without_a_sign_of_life() -> None:
     stalled = [block(0, 0.5), MicrophoneStalled("silent")]
     events = run(PlayedMicrophone(list(stalled)), PlayedMicrophone([MicrophoneStalled("silent")]))
     at = events.index("log: silent")
@@ -239,7 +301,7 @@ def test_stalled_stream_is_reopened_without_a_sign_of_life(run: Callable[..., li
     assert "alive" not in events[at:-3]
 
 
-def test_driver_that_does_not_return_is_not_opened_twice(run: Callable[..., list[str]]) -> None:
+def test_driver_that_does_not_return_is_not_opened_twice() -> None:
     microphone = PlayedMicrophone([MicrophoneStalled("silent")], closes=[False, False, True])
     events = run(microphone)
     assert microphone.closed == 3
@@ -248,7 +310,6 @@ def test_driver_that_does_not_return_is_not_opened_twice(run: Callable[..., list
 
 
 def test_stuck_inference_gives_no_sign_of_life() -> None:
-    told = Told()
     spotter = loud_spotter()
     stuck, stop = threading.Event(), threading.Event()
 
@@ -259,26 +320,19 @@ def test_stuck_inference_gives_no_sign_of_life() -> None:
 
     spotter.push = push  # type: ignore
     microphone = PlayedMicrophone([block(0, 0.5)])
-    supervisor = Supervisor(
-        spotter,
-        lambda: microphone,
-        [],
-        told,
-        told,  # type: ignore
-    )
+    rehearsal = Rehearsal(microphone, spotter=spotter)
+    supervisor, told = rehearsal.supervisor, rehearsal.told
     thread = threading.Thread(target=supervisor.run, daemon=True)
     thread.start()
     assert stuck.wait(5.0)
     time.sleep(0.3)
-    assert told.events == ["ready", "log: listening to played at 16000 Hz"]
+    assert told.events == ["starting", "ready", "log: listening to played at 16000 Hz"]
     supervisor.stop()
     stop.set()
     thread.join(5.0)
 
 
-def test_an_action_that_fails_stops_neither_the_listening_nor_the_others(
-    run: Callable[..., list[str]],
-) -> None:
+def test_an_action_that_fails_stops_neither_the_listening_nor_the_others() -> None:
     class Broken(Action):
         def tick(self, now: float) -> None:
             raise OSError("no broker")
@@ -300,8 +354,8 @@ def test_an_action_that_fails_stops_neither_the_listening_nor_the_others(
     ]
 
 
-def test_led_is_lit_at_a_detection_and_goes_out_in_any_state(
-    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+def test_led_is_lit_at_a_detection_and_goes_out_while_waiting(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT_S", 0.2)
     seen: list[bool] = []
@@ -309,152 +363,100 @@ def test_led_is_lit_at_a_detection_and_goes_out_in_any_state(
     class Led:
         value = property(None, lambda self, on: seen.append(bool(on)))
 
+        def close(self) -> None:
+            seen.append(False)
+
     led = Indicator(IndicatorSettings(on_s=0.05), pytest.fail, lambda settings: Led())
     run(PlayedMicrophone([block(0, 2)]), actions=[led])
-    assert seen == [True, False]
+    # Out after its time, and again at the end.
+    assert seen == [True, False, False, False]
 
 
-class Daemon:
-    """`kws-pi run` in a process of its own, and what systemd would receive from it."""
+def test_new_settings_come_into_force_without_a_restart() -> None:
+    class Closing(Action):
+        closed = 0
 
-    def __init__(self, folder: Path, device: str, environment: dict[str, str]) -> None:
-        (folder / "config.toml").write_text(
-            f'model = "{LOUD}"\n[microphone]\ndevice = "{device}"\ndeadline_s = 0.5\n'
-            '[indicator]\nbackend = "mock"\n'
-        )
-        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._manager.bind(str(folder / "notify"))
-        self._received: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # The kernel holds ten messages; then the sender would wait for the reader.
-        threading.Thread(target=self._receive, daemon=True).start()
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "device.cli", "run", "--config", folder / "config.toml"],
-                cwd=ROOT,
-                env={
-                    **environment,
-                    "NOTIFY_SOCKET": str(folder / "notify"),
-                    "WATCHDOG_USEC": "400000",
-                },
-                stdout=log,
-                stderr=log,
-            )
+        def close(self) -> None:
+            self.closed += 1
 
-    def next(self, timeout: float) -> str:
-        """The next notification, or nothing."""
-        try:
-            return self._received.get(timeout=timeout)
-        except queue.Empty:
-            return ""
+    old, new = Closing(), Closing()
+    second = PlayedMicrophone([block(0, 2)])
 
-    def _receive(self) -> None:
-        while message := self._manager.recv(4096):
-            self._received.put(message.decode())
+    def reload() -> None:
+        rehearsal.supervisor.reload()
 
-    def until(self, message: str) -> list[str]:
-        """The notifications up to this one."""
-        seen: list[str] = []
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            said = self.next(1.0)
-            if said:
-                seen.append(said)
-            if said == message:
-                return seen
-        raise AssertionError(f"{message} did not come; {seen}; {self.log.read_text()}")
+    first = PlayedMicrophone([block(0, 0.5), reload, block(0.5, 2)])
 
-    def end(self) -> None:
-        """SIGTERM, and a clean end."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(5) == 0, self.log.read_text()
-        assert self.log.read_text().endswith("kws-pi: stopped\n")
-        assert "Traceback" not in self.log.read_text()
+    def read_anew() -> Setup:
+        return Setup(loud_spotter(), lambda: opened.pop(0), [new])
 
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", self._manager.getsockname())
+    opened: list[Source] = [second]
+    rehearsal = Rehearsal(first, actions=[old], read_anew=read_anew)
+    thread = threading.Timer(1.0, rehearsal.supervisor.stop)
+    thread.start()
+    with pytest.raises(IndexError):  # the second microphone is lost, and there is no third
+        rehearsal.run()
+    thread.cancel()
+    events = rehearsal.told.events
+    at = events.index("reloading")
+    assert events[at : at + 4] == [
+        "reloading",
+        "log: new settings are in force",
+        "ready",
+        "log: listening to played at 16000 Hz",
+    ]
+    assert (first.closed, old.closed, new.closed) == (1, 1, 1)
+    assert rehearsal.health.reloads == 1
+    assert events.count("log: detected 'loud'") == 1
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    pytest.importorskip("alsaaudio")
-    pytest.importorskip("systemd.daemon")
-    started: list[Daemon] = []
+def test_wrong_settings_change_nothing() -> None:
+    def wrong() -> Setup:
+        raise SettingsError("config.toml: unknown key 'pins'")
 
-    def start(device: str, pcms: str = "") -> Daemon:
-        started.append(Daemon(tmp_path, device, alsa_environment(tmp_path, pcms)))
-        return started[-1]
+    def reload() -> None:
+        rehearsal.supervisor.reload()
 
-    yield start
-    for daemon in started:
-        daemon.kill()
-
-
-def test_daemon_detects_and_ends_cleanly(start: Callable[..., Daemon], tmp_path: Path) -> None:
-    bursts(6.0, (2.0, 4.0)).tofile(tmp_path / "x.raw")
-    daemon = start("fake", fake_microphone(tmp_path / "x.raw"))
-    assert daemon.until("READY=1") == ["READY=1"]
-    assert daemon.until("STATUS=listening") == ["STATUS=listening"]
-    for _ in range(5):
-        assert daemon.until("WATCHDOG=1") == ["WATCHDOG=1"]
-    daemon.end()
-    assert daemon.until("STOPPING=1")[-1] == "STOPPING=1"
-    log = daemon.log.read_text()
-    assert "listening to fake at 16000 Hz" in log
-    assert log.count("detected 'loud' with probability") == 2
+    microphone = PlayedMicrophone([block(0, 0.5), reload, block(0.5, 2)])
+    rehearsal = Rehearsal(microphone, read_anew=wrong)
+    events = rehearsal.run()
+    at = events.index("reloading")
+    # The stream goes on, so the burst after it is heard.
+    assert events[at : at + 5] == [
+        "reloading",
+        "log: config.toml: unknown key 'pins'; the old settings stay in force",
+        "ready",
+        "log: detected 'loud'",
+        "alive",
+    ]
+    assert rehearsal.health.reloads == 0
+    assert Event.REFUSED in [event for event, _ in rehearsal.told.records]
 
 
-def test_daemon_waits_for_the_microphone(start: Callable[..., Daemon], tmp_path: Path) -> None:
-    daemon = start("fake", fake_microphone(tmp_path / "x.raw"))
-    daemon.until("READY=1")
-    assert daemon.until("STATUS=waiting for microphone") == ["STATUS=waiting for microphone"]
-    # Alive through the first wait of 1 s and far into the second.
-    for _ in range(15):
-        assert daemon.next(1.0) == "WATCHDOG=1"
-    bursts(6.0, (2.0,)).tofile(tmp_path / "plugged-in.raw")
-    (tmp_path / "plugged-in.raw").rename(tmp_path / "x.raw")
-    daemon.until("STATUS=listening")
-    daemon.until("WATCHDOG=1")
-    daemon.end()
-    log = daemon.log.read_text()
-    assert log.count("there is no sound device 'fake'") == 1
-    assert "detected 'loud'" in log
+def test_settings_can_be_read_anew_while_there_is_no_microphone() -> None:
+    microphone = PlayedMicrophone([block(0, 2)])
+    rehearsal = Rehearsal(MicrophoneAbsent("none"))
+    rehearsal.supervisor._read_anew = lambda: Setup(loud_spotter(), rehearsal.open, [])
+    rehearsal.outcomes.append(microphone)
+    rehearsal.supervisor.reload()
+    events = rehearsal.run()
+    assert events[1:4] == ["ready", "reloading", "log: new settings are in force"]
+    assert "log: detected 'loud'" in events
 
 
-def test_daemon_with_a_stalled_stream_gives_no_sign_of_life(
-    start: Callable[..., Daemon], tmp_path: Path
-) -> None:
-    fifo = tmp_path / "x.fifo"
-    os.mkfifo(fifo)
-    keep = os.open(fifo, os.O_RDWR)
-    try:
-        os.write(keep, bytes(64000))
-        daemon = start("fake", fake_microphone(fifo))
-        daemon.until("STATUS=listening")
-        daemon.until("STATUS=microphone is silent, opening it again")
-        daemon.until("STATUS=microphone driver is stuck")
-        # Five times the watchdog's time.
-        assert daemon.next(2.0) == ""
-        daemon.end()
-    finally:
-        os.close(keep)
-
-
-@pytest.mark.parametrize("text", ["pins = 3", "model = '/nonexistent/a.json'"])
-def test_daemon_does_not_start_with_wrong_settings(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.toml").write_text(text)
-    run = subprocess.run(
-        [sys.executable, "-m", "device.cli", "run", "--config", tmp_path / "config.toml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+def test_zeros_alone_are_told_and_listened_to() -> None:
+    zeros = Block(np.zeros(16000, np.float32), time.monotonic(), False)
+    rehearsal = Rehearsal(PlayedMicrophone([zeros] * 7 + [block(0, 0.5), block(0.5, 2)]))
+    events = rehearsal.run()
+    at = events.index(
+        "log: played delivers nothing but zeros; is it switched off or muted? Listening on"
     )
-    assert run.returncode == 1
-    assert run.stderr.startswith("kws-pi: /")
-    assert run.stderr.count("\n") == 1
+    assert events[at + 1 : at + 3] == [
+        "alive",
+        "listening to nothing but zeros (is the microphone switched off or muted?)",
+    ]
+    back = events.index("log: played delivers sound again")
+    assert "alive" in events[at + 3 : back]
+    assert events[back + 1 : back + 3] == ["alive", "listening"]
+    assert "log: detected 'loud'" in events[back:]
+    assert sum("zeros;" in event for event in events) == 1

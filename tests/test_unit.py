@@ -115,6 +115,33 @@ def exposure(folder: Path, *drop_ins: Path) -> float:
     return float(match[1])
 
 
+def test_the_unit_is_closed_but_for_processes(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    assert exposure(tmp_path) <= 1.0
+    service = unit()["Service"]
+    # It names the process that uses the microphone, so it has to see processes.
+    assert service["ProtectProc"] == "default"
+    assert service["ProcSubset"] == "all"
+
+
+def test_the_offline_threshold_counts_tenfold(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
+    for threshold, status in (("15", 0), ("1", 1)):
+        done = subprocess.run(
+            [*command, f"--threshold={threshold}", str(SYSTEMD / "kws-pi.service")],
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == status
+
+
+def test_a_daemon_that_was_killed_has_its_led_put_out() -> None:
+    assert unit()["Service"]["ExecStopPost"] == "-/usr/bin/kws-pi off"
+
+
 @pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
 def test_a_drop_in_states_its_exposure(drop_in: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:

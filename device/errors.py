@@ -53,6 +53,10 @@ class CorpusError(KwsPiError):
     """The recordings to train on are missing or not in the expected layout."""
 
 
+class KeywordError(KwsPiError):
+    """The keyword cannot be spoken, or cannot name files."""
+
+
 class RecipeError(KwsPiError):
     """A recipe, or one of its stages, cannot be carried out."""
 

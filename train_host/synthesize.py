@@ -3,10 +3,12 @@
 usage: python -m train_host.synthesize --keyword sheila --output DIR [--clips N] [--seed S]
 
 Writes DIR/WORD/VOICE_nohash_N.wav (16 kHz, mono, 16 bit, one to one and a half
-seconds, the word anywhere within) and DIR/index.csv: N clips by training
-voices and N / 7 by validation voices, about half of them the keyword.
-Demonstration voices stay silent. What is said, by which voice and how follows
-from the seed; of the engines, only Piper adds noise that cannot be seeded.
+seconds or as long as it takes, the word anywhere within) and DIR/index.csv: N
+clips by training voices and N / 7 by validation voices, about half of them the
+keyword. Demonstration voices stay silent. Each utterance is kept as the engine
+speaks it, and again as other speakers would say it (`vocoder`). What is said,
+by which voice and how follows from the seed; of the engines, only Piper adds
+noise that cannot be seeded.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from device.errors import KwsPiError, SetupError
-from train_host.tts import RATE, Engine, Manner, Role, Voice, change_rate
+from train_host.keyword import slug, spoken
+from train_host.tts import RATE, Engine, Manner, Role, Voice
+from train_host.vocoder import analyse, random_change, speak_again
 from train_host.voices import installed
 from train_host.words import CARRIERS, near_words, other_words, spellings
 
@@ -39,9 +42,10 @@ NEAR_SHARE = 0.6
 CARRIED_SHARE = 0.3
 """... and of these, within a sentence."""
 
-# From one utterance of a slow engine several clips are made, played a little
-# slower or faster.
-TAKES = {"kokoro": 3, "piper": 2, "hibari": 2}
+# Clips that are made of one utterance: as the engine speaks it, then by other
+# speakers. Most for the slow engines, and for those with few speakers.
+TAKES = {"kokoro": 3, "piper": 3, "hibari": 3, "espeak-ng": 2}
+USUAL_TAKES = 2
 
 LOUDNESS_DB = -23.0
 """RMS of the speech in a clip, relative to full scale."""
@@ -58,8 +62,8 @@ class Utterance:
     text: str
     voice: Voice
     manner: Manner
-    speeds: tuple[float, ...]
-    """One clip is made for each: the utterance played at this speed."""
+    takes: int
+    """Clips that are made of it: as it is spoken, and by so many other speakers less one."""
     number: int
     """Number of its first clip."""
 
@@ -95,7 +99,10 @@ def plan(
         )
     # An engine with few voices gets less, so that no single voice is half of a split.
     share = np.array(
-        [e.weight * min(1.0, 0.25 + len(casts[e]) / 8) / TAKES.get(e.name, 1) for e in able]
+        [
+            e.weight * min(1.0, 0.25 + len(casts[e]) / 8) / TAKES.get(e.name, USUAL_TAKES)
+            for e in able
+        ]
     )
     utterances: list[Utterance] = []
     number = 0
@@ -106,7 +113,7 @@ def plan(
         if picked is None:
             continue
         word, text = picked
-        speeds = tuple(_around_one(rng, 1.12) for _ in range(TAKES.get(engine.name, 1)))[1:]
+        takes = TAKES.get(engine.name, USUAL_TAKES)
         utterances.append(
             Utterance(
                 word=word,
@@ -119,17 +126,17 @@ def plan(
                     liveliness=rng.uniform(0.7, 1.4),
                     seed=int(rng.integers(2**31)),
                 ),
-                speeds=(1.0, *speeds),
+                takes=takes,
                 number=number,
             )
         )
-        number += 1 + len(speeds)
+        number += takes
     return utterances
 
 
 def keyword_and_others(keyword: str) -> Pick:
     """Picks the keyword, a word like it, or another one."""
-    near, other = near_words(keyword), other_words(keyword)
+    near, other = list(near_words(keyword).values()), other_words(keyword)
 
     def pick(rng: np.random.Generator, language: str) -> tuple[str, str] | None:
         spelt = spellings(keyword, language)
@@ -140,7 +147,7 @@ def keyword_and_others(keyword: str) -> Pick:
         if rng.random() >= NEAR_SHARE:
             word = str(rng.choice(other))
             return word, word
-        word = str(rng.choice(near))
+        word = str(rng.choice(near[int(rng.integers(len(near)))]))
         carried = rng.random() < CARRIED_SHARE
         return word, str(rng.choice(CARRIERS)).format(word) if carried else word
 
@@ -198,10 +205,17 @@ def perform(
     except subprocess.CalledProcessError as error:
         log.warning("%s failed on %r: %s", utterance.voice.name, utterance.text, error)
         return
-    for take, speed in enumerate(utterance.speeds):
-        speech = cut_out(change_rate(whole, Fraction(1 / speed).limit_denominator(50)))
-        if speech is not None:
-            yield utterance.number + take, *place(speech, rng)
+    speech = cut_out(whole)
+    if speech is None:
+        return
+    yield utterance.number, *place(speech, rng)
+    if utterance.takes == 1:
+        return
+    analysis = analyse(speech)
+    for take in range(1, utterance.takes):
+        again = cut_out(speak_again(analysis, random_change(rng)))
+        if again is not None:
+            yield utterance.number + take, *place(again, rng)
 
 
 def write_index(folder: Path, rows: Iterable[Row]) -> None:
@@ -241,7 +255,7 @@ def speak_all(utterances: Sequence[Utterance], folder: Path, processes: int = 2)
         done = pool.imap(_write, utterances, chunksize=8)
         for made in track(done, "speaking", len(utterances)):
             rows += made
-    lost = sum(len(u.speeds) for u in utterances) - len(rows)
+    lost = sum(u.takes for u in utterances) - len(rows)
     if lost:
         log.warning("%d clips came out silent or too long and were left out", lost)
     return rows
@@ -279,11 +293,6 @@ def _write(utterance: Utterance) -> list[Row]:
     return rows
 
 
-def slug(word: str) -> str:
-    """A word or phrase as the name of a folder: "she'll ask" -> "she-ll-ask"."""
-    return "-".join(word.lower().replace("'", "-").split())
-
-
 def _around_one(rng: np.random.Generator, most: float) -> float:
     """Log-uniform between 1 / most and most."""
     return float(np.exp(rng.uniform(-np.log(most), np.log(most))))
@@ -303,7 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.clips < 1 or given.processes < 1:
         parser.error("--clips and --processes must be at least 1")
     try:
-        count = synthesize(given.keyword, given.output, given.clips, given.seed, given.processes)
+        keyword = spoken(given.keyword)
+        count = synthesize(keyword, given.output, given.clips, given.seed, given.processes)
     except KwsPiError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from train_host.near import invent
+
 SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sheila", "en"): ("Sheila", "Sheela"),
     ("sheila", "de"): ("Schila", "Schiela"),
@@ -118,9 +120,12 @@ sit down / watch out
 SENTENCES: tuple[str, ...] = tuple(" ".join(_SENTENCES.split()).split(" / "))
 
 
-def near_words(keyword: str) -> tuple[str, ...]:
-    """Words that sound like a keyword: the list above, or neighbours by spelling."""
-    return NEAR.get(keyword, _neighbours(keyword))
+def near_words(keyword: str) -> dict[str, tuple[str, ...]]:
+    """Groups of words that sound like a keyword: the list above, or invented ones.
+
+    Raises SetupError when they must be invented and the packages for it are not installed.
+    """
+    return {"listed": NEAR[keyword]} if keyword in NEAR else invent(keyword)
 
 
 def other_words(keyword: str) -> tuple[str, ...]:
@@ -132,19 +137,3 @@ def other_words(keyword: str) -> tuple[str, ...]:
 def spellings(keyword: str, language: str = "en") -> tuple[str, ...]:
     """Ways to write the keyword for a voice of a language; none where they are not known."""
     return SPELLINGS.get((keyword, language), (keyword,) if language == "en" else ())
-
-
-def _neighbours(keyword: str) -> tuple[str, ...]:
-    """Pronounceable strings that share a stretch with the keyword but do not sound the same.
-
-    Its beginnings and endings, two letters short or more, and its onset exchanged.
-    """
-    letters = re.sub(r"[^a-z ]", "", keyword.lower())
-    found: list[str] = []
-    for cut in range(3, len(letters) - 1):
-        found += [letters[:cut], letters[-cut:]]
-    onset, rest = re.fullmatch(r"([^aeiou]*)(.*)", letters).groups()  # type: ignore[union-attr]
-    others = ("b", "d", "f", "h", "k", "l", "m", "p", "r", "s", "st", "t", "v", "w")
-    found += [other + rest for other in others if other[0] != onset[:1].replace("c", "k")]
-    readable = [w.strip() for w in found if re.search(r"[aeiouy]", w)]
-    return tuple(dict.fromkeys(w for w in readable if len(w) > 1 and w != letters))

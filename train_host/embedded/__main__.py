@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from device.errors import CorpusError, KwsPiError
 from train_host.corpus import NOISE, read_audio
+from train_host.keyword import slug
 from train_host.noise import KINDS, babble, make_noise
-from train_host.synthesize import Pick, Row, Utterance, plan, slug, speak_all
+from train_host.synthesize import Pick, Row, Utterance, plan, speak_all
 from train_host.tts import RATE, Role
 from train_host.voices import installed
 from train_host.words import PHRASES, spellings

@@ -41,8 +41,14 @@ WARPED = 0.7
 """Share of the clips that are said faster or slower, by another vocal tract ..."""
 TEMPO = (0.75, 1.4)
 """... at this tempo, relative to the recording ..."""
-VOCAL_TRACT = (0.85, 1.18)
+VOCAL_TRACT = (0.8, 1.25)
 """... and of this length."""
+HIDDEN = 2
+"""Where a scene is hidden in part: twice as many bands ..."""
+HIDDEN_BANDS = 6
+"""... at most, and ..."""
+HIDDEN_FRAMES = 8
+"""... as many frames."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,8 @@ class Composer:
         log_mel = np.log(np.maximum(power, self.floor))
         mask = self._masks(positive, spans)
         window = np.stack([_window(log_mel[row], spans[row]) for row in range(size)])
+        for row in range(size):
+            self._hide(log_mel[row])
         return Batch(
             torch.from_numpy(log_mel),
             torch.from_numpy(positive),
@@ -217,6 +225,24 @@ class Composer:
             reference = track.mean() if track.any() else 10 ** rng.uniform(-3, 1.5)
             power += sound * np.float32(reference / (sound.mean() + 1e-9) / ratio)
         return power
+
+    def _hide(self, log_mel: Array) -> None:
+        """Silences some bands for the whole scene and some moments in all bands, in place.
+
+        So that no single band and no single moment decides: D. S. Park et al.,
+        "SpecAugment", Interspeech 2019 (arXiv 1904.08779). Half the scenes stay whole.
+        """
+        rng, frames = self.rng, len(log_mel)
+        if rng.random() < 0.5:
+            return
+        quiet = log_mel.min()
+        for _ in range(HIDDEN):
+            width = int(rng.integers(0, HIDDEN_BANDS + 1))
+            band = int(rng.integers(0, self.bands - width + 1))
+            log_mel[:, band : band + width] = quiet
+            length = int(rng.integers(0, HIDDEN_FRAMES + 1))
+            at = int(rng.integers(0, frames - length + 1))
+            log_mel[at : at + length] = quiet
 
     def _masks(
         self, positive: npt.NDArray[np.bool_], spans: npt.NDArray[np.int_]

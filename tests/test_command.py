@@ -90,7 +90,7 @@ def test_a_slow_one_takes_no_time_of_the_loop_and_runs_alone(
     times = [each.detected()]
     assert until(log.exists)
     times += [each.detected() for _ in range(3)]
-    assert max(times) < 0.05
+    assert max(times) < 0.5  # it sleeps for a minute
     assert log.read_text() == "x\n"
     assert len(each.said) == 3
     assert "still runs, so this detection did not start it" in each.said[0]

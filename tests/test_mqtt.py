@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,12 +70,15 @@ class Subscriber:
     def __init__(self, port: int) -> None:
         self._heard: queue.SimpleQueue[tuple[str, str, bool]] = queue.SimpleQueue()
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        subscribed = threading.Event()
         self._client.on_connect = lambda client, *rest: client.subscribe("#", qos=1)
+        self._client.on_subscribe = lambda *rest: subscribed.set()
         self._client.on_message = lambda client, data, message: self._heard.put(
             (message.topic, message.payload.decode(), message.retain)
         )
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+        assert subscribed.wait(10)
 
     def next(self, topic: str, timeout: float = 10) -> tuple[str, bool]:
         """The next message of a topic."""
@@ -96,14 +100,23 @@ class Kept:
         self.said: list[str] = []
         values = {"host": "127.0.0.1", "name": "kitchen", **settings}
         self.mqtt = Mqtt(MqttSettings(**values), "sheila", self.said.append)  # type: ignore
-        self.slowest = 0.0
+        self.times: list[float] = []
         self.mqtt.tick(0.0)
 
     def detected(self) -> None:
         began = time.monotonic()
         self.mqtt.detected(HIT, began)
         self.mqtt.tick(began)
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.times.append(time.monotonic() - began)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a detection has ever waited for the network, where each wait takes seconds.
+
+        A busy machine may give a call its turn late, now and then.
+        """
+        ordered = sorted(self.times)
+        return ordered[len(ordered) // 2] > 0.01 or ordered[-1] > 0.5
 
     @property
     def connected(self) -> bool:
@@ -200,7 +213,7 @@ def test_a_broker_that_is_away_costs_nothing_and_is_found_when_it_comes(
     assert subscriber.next("kws-pi/kitchen/detection")
     subscriber.close()
     assert len(each.said) == 2
-    assert each.slowest < 0.05
+    assert not each.held_up
 
 
 def test_a_broker_that_falls_and_rises_is_found_again(
@@ -218,7 +231,7 @@ def test_a_broker_that_falls_and_rises_is_found_again(
     each.detected()
     assert subscriber.next("kws-pi/kitchen/detection")
     subscriber.close()
-    assert each.slowest < 0.05
+    assert not each.held_up
     assert len(each.said) <= 4, each.said  # lost, refused once, found
 
 
@@ -234,7 +247,7 @@ def test_a_broker_that_hangs_does_not_hold_up_the_loop(
     began = time.monotonic()
     each.mqtt.close()
     assert time.monotonic() - began < 2
-    assert each.slowest < 0.1
+    assert not each.held_up
     broker.process.send_signal(signal.SIGCONT)
 
 

@@ -83,6 +83,7 @@ class Supervisor:
         self._journal = journal
         self._stopping = False
         self._reload_wanted = False
+        self._fresh = True
         self._wait_s = FIRST_WAIT_S
         self._complaint = ""
         self._failures: dict[Action, str] = {}
@@ -127,6 +128,7 @@ class Supervisor:
         )
         self._health.opened(microphone.name, microphone.rate)
         self._setup.spotter.gap()
+        self._fresh = True
         counted = _Counted(microphone, self._health)
         try:
             try:
@@ -160,7 +162,9 @@ class Supervisor:
         if block.after_gap:
             self._unreported += 1
             spotter.gap()
-        self._act(lambda action: action.heard(block.samples, block.after_gap))
+        # Nor does the first of a microphone follow on what was heard before.
+        after_gap, self._fresh = block.after_gap or self._fresh, False
+        self._act(lambda action: action.heard(block.samples, after_gap))
         for hit in spotter.push(block.samples, block.taken_at):
             self._detected(hit)
         latency_s = time.monotonic() - block.taken_at

@@ -460,3 +460,17 @@ def test_zeros_alone_are_told_and_listened_to() -> None:
     assert events[back + 1 : back + 3] == ["alive", "listening"]
     assert "log: detected 'loud'" in events[back:]
     assert sum("zeros;" in event for event in events) == 1
+
+
+def test_actions_are_told_where_the_sound_was_interrupted() -> None:
+    class Ears(Action):
+        def __init__(self) -> None:
+            self.gaps: list[bool] = []
+
+        def heard(self, samples: np.ndarray, after_gap: bool) -> None:
+            self.gaps.append(after_gap)
+
+    ears = Ears()
+    first = PlayedMicrophone([block(0, 1), block(1, 2), block(2, 3, after_gap=True)])
+    run(first, PlayedMicrophone([block(0, 1), block(1, 2)]), actions=[ears])
+    assert ears.gaps == [True, False, True, True, False]

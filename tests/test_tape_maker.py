@@ -1,5 +1,6 @@
 """Tapes of keywords: where they stand, how loud they are, and what is added to them."""
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_every_keyword_is_placed_real_ones_first(take: Take) -> None:
     starts = [event.start_s for event in take.events]
     assert all(2 < b - a < 10 for a, b in pairwise(starts))
     assert starts == sorted(starts)
+
+
+def test_of_many_synthetic_clips_every_voice_gives_its_share(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tape_maker, "MOST_SYNTHETIC", 4)
+    monkeypatch.setattr(tape_maker, "FEW", 1)
+    voice = material.keywords[1]
+    clips = [dataclasses.replace(voice, speaker=name) for name in "aaaaaaabc"]
+    (take,) = takes(clips, material.speech, np.random.default_rng(0))
+    assert sorted(event.speaker for event in take.events) == ["a", "a", "b", "c"]
 
 
 def test_an_event_is_where_the_word_is_and_ends_with_its_last_voiced_frame(take: Take) -> None:

@@ -10,6 +10,7 @@ from train_host.evaluation_figures import Row as Figures
 from train_host.rates import FalseAccepts
 from train_host.table import Row
 from train_host.tape_conditions import CLEAN, CONDITIONS, NOISE_DB
+from train_host.tape_maker import FEW, MOST_SYNTHETIC, MOST_TIMES
 
 ABSENT = "-"
 AT_RATES = (CLEAN, next(name for name, db in NOISE_DB.items() if db == 10))
@@ -69,7 +70,9 @@ def explanations(evaluation: Evaluation) -> list[str]:
         *evaluation.notes,
         "False accepts with the exact 95 % Poisson interval of their rate. Misses are k of n, "
         "then the share and its 95 % interval by a bootstrap over speakers (2,000 resamples); "
-        "few clips are placed several times each, and n counts every time.",
+        f"fewer than {FEW} clips are placed up to {MOST_TIMES} times each, and n counts every "
+        f"time; of synthetic ones at most {MOST_SYNTHETIC} are drawn, as many of each voice as "
+        "can be.",
         "A threshold that was swept is chosen on these very tapes: such a row compares models, "
         "it promises nothing. The first tables promise as much as the models' thresholds do.",
     ]

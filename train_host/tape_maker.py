@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ PART = 1800 * RATE
 """Keywords come in parts of half an hour, to spare memory."""
 FEW, MOST_TIMES = 60, 6
 """Fewer clips of a kind than this are placed several times each, at most so often."""
+MOST_SYNTHETIC = 300
+"""More synthetic clips than this say nothing new; as many of each voice are drawn as can be."""
 SPEECH_S = (3.0, 7.0)
 """Running speech between two keywords: it ends where it is quietest within ..."""
 SEARCH_S = 1.0
@@ -144,10 +147,23 @@ def _order(keywords: Sequence[Clip], rng: np.random.Generator) -> list[Clip]:
     found: list[Clip] = []
     for kind in ("real", "synthetic"):
         clips = [clip for clip in keywords if clip.kind == kind]
+        if kind == "synthetic":
+            clips = _fair_choice(clips, rng)
         times = min(MOST_TIMES, math.ceil(FEW / len(clips))) if clips else 0
         for _ in range(times):
             found += [clips[i] for i in rng.permutation(len(clips))]
     return found
+
+
+def _fair_choice(clips: Sequence[Clip], rng: np.random.Generator) -> list[Clip]:
+    """MOST_SYNTHETIC of the clips: one of each voice, then another of each, and so on."""
+    rounds: Counter[str] = Counter()
+    drawn: list[tuple[int, Clip]] = []
+    for i in rng.permutation(len(clips)):
+        rounds[clips[i].speaker] += 1
+        drawn.append((rounds[clips[i].speaker], clips[i]))
+    drawn.sort(key=lambda turn: turn[0])
+    return [clip for _, clip in drawn[:MOST_SYNTHETIC]]
 
 
 def _cut_out(samples: Samples) -> tuple[Samples, int, npt.NDArray[np.bool_]]:

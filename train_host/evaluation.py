@@ -30,12 +30,12 @@ from device.manifest import read_manifest
 from device.model import MODEL_FOLDERS, default_manifest, manifests_in
 from train_host.evaluation_figures import FILE, Evaluation, Run, System, summarise
 from train_host.evaluation_table import explanations, tables
+from train_host.keyword import slug
 from train_host.listening import Heard, Listener, SpotterListener, hear
 from train_host.machine import machine
 from train_host.page import write_page
 from train_host.page_evaluation import write_evaluation_page
 from train_host.stores import command
-from train_host.synthesize import slug
 from train_host.table import find_manifest
 from train_host.tape_conditions import CONDITIONS, tapes
 from train_host.tape_material import Material, gather, read_fold

@@ -14,8 +14,8 @@ from device.errors import ExportError
 from device.manifest import Manifest, read_manifest
 from train_host.evaluation_figures import FILE, Evaluation, read_evaluation
 from train_host.findings import Laboratory, Search, read_laboratory, read_search
+from train_host.keyword import slug
 from train_host.network import Network, load_checkpoint
-from train_host.synthesize import slug
 from train_host.table import find_manifest, read_figures
 
 SCORES = "scores.npz"

@@ -1,21 +1,24 @@
-"""The engine: runs the exported network one step at a time, its state held explicitly.
+"""The engine: runs the exported network one step at a time, its state held inside.
 
-`Engine` is what the rest of the device relies on; `OnnxEngine` is the backend
-on ONNX Runtime.
+`Engine` is what the rest of the device relies on. There are two backends by
+name: `numpy`, which needs nothing that Debian does not package and runs on
+every Pi, and `onnxruntime`, for 64-bit systems. What they give is equal within
+1e-4 (docs/decisions/0030-numpy-engine.md).
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device.errors import ManifestError, SetupError
 from device.manifest import Manifest
+
+ROLES = {"numpy": "npz", "onnxruntime": "onnx"}
+"""The engines, and the role in the manifest of the file that each of them loads."""
+DEFAULT_ENGINE = "numpy"
 
 
 class Engine(Protocol):
@@ -28,98 +31,19 @@ class Engine(Protocol):
         """One step: `mel` float32 (frames per step, mel_bands); returns P(keyword)."""
 
 
-class OnnxEngine:
-    """The network in ONNX Runtime.
+def open_engine(name: str, manifest: Manifest, manifest_path: Path) -> Engine:
+    """The engine of that name (a key of ROLES) with the model's network loaded.
 
-    Raises SetupError when ONNX Runtime cannot be had, and ManifestError when
-    the file is not the network that the manifest describes.
+    Raises ManifestError when the file of its role is absent, altered or not
+    the network that the manifest describes, and SetupError when the engine is
+    not installed.
     """
+    path = manifest.file(manifest_path, ROLES[name])
+    # Each is imported when it is chosen: what is not loaded takes no memory.
+    if name == "numpy":
+        from device.engine_numpy import NumpyEngine
 
-    def __init__(self, manifest: Manifest, manifest_path: Path) -> None:
-        path = manifest.file(manifest_path, "onnx")
-        self._session = open_session(path)
-        _check_graph(self._session, manifest, path)
-        self._states = manifest.states
-        self._outputs = ["probability", *(f"{state.name}_next" for state in manifest.states)]
-        self._feeds: dict[str, NDArray[np.float32]] = {}
-        self.reset()
+        return NumpyEngine(manifest, path)
+    from device.engine_onnxruntime import OnnxEngine
 
-    def reset(self) -> None:
-        for state in self._states:
-            self._feeds[state.name] = np.full(state.shape, state.initial, np.float32)
-
-    def step(self, mel: NDArray[np.float32]) -> float:
-        feeds = self._feeds
-        feeds["mel"] = mel[np.newaxis]
-        probability, *states = self._session.run(self._outputs, feeds)
-        for state, value in zip(self._states, states, strict=True):
-            feeds[state.name] = value
-        return float(probability[0])
-
-
-def open_session(path: Path) -> Any:
-    """ONNX Runtime's session of a file: one thread, no spinning, constants folded at load.
-
-    Raises SetupError when ONNX Runtime cannot be had, and ManifestError when
-    it cannot load the file.
-    """
-    if sys.maxsize <= 2**32:
-        raise SetupError(
-            "this is a 32-bit system and ONNX Runtime exists for 64 bits only; "
-            "install the 64-bit Raspberry Pi OS"
-        )
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise SetupError(
-            f"ONNX Runtime cannot be imported ({error}); install the kws-pi package, "
-            "or run `pip install onnxruntime`"
-        ) from error
-    # Quiet: it warns of graphics cards that it does not find.
-    runtime.set_default_logger_severity(3)
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Weights are dequantized once, at load, and not again at every step.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # An arena takes memory in large pieces; a network of kilobytes does not need one.
-    options.enable_cpu_mem_arena = False
-    try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no public base class
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ManifestError(
-            f"{path}: ONNX Runtime cannot load the network ({reason}); export the model again"
-        ) from error
-
-
-def _check_graph(session: Any, manifest: Manifest, path: Path) -> None:
-    """Raises ManifestError, one sentence, where graph and manifest disagree."""
-    mel = (1, manifest.frames_per_step, manifest.front_end.mel_bands)
-    wanted_inputs = {"mel": mel, **{s.name: s.shape for s in manifest.states}}
-    wanted_outputs = {
-        "probability": (1,),
-        **{f"{s.name}_next": s.shape for s in manifest.states},
-    }
-    for side, wanted, nodes in (
-        ("input", wanted_inputs, session.get_inputs()),
-        ("output", wanted_outputs, session.get_outputs()),
-    ):
-        found = {node.name: node for node in nodes}
-        for name in sorted(wanted.keys() | found.keys()):
-            if name not in found:
-                raise ManifestError(f"{path}: the network has no {side} {name!r}; export it again")
-            if name not in wanted:
-                raise ManifestError(
-                    f"{path}: the manifest does not know the network's {side} {name!r}; "
-                    "export it again"
-                )
-            node = found[name]
-            if node.type != "tensor(float)" or tuple(node.shape) != wanted[name]:
-                raise ManifestError(
-                    f"{path}: {side} {name!r} is {node.type} {list(node.shape)} and should be "
-                    f"tensor(float) {list(wanted[name])}; export it again"
-                )
+    return OnnxEngine(manifest, path)

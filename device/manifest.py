@@ -86,7 +86,7 @@ class Manifest:
 
     The network in `files["onnx"]` takes `mel`, float32 (1, frames per step,
     mel_bands), and the states; it returns `probability`, float32 (1,), and
-    the states' next values.
+    the states' next values. `files["npz"]` holds the same network's numbers.
     """
 
     keyword: str
@@ -96,7 +96,7 @@ class Manifest:
     states: tuple[State, ...]
     detection: Detection
     files: Mapping[str, ModelFile]
-    """By role: `onnx`, `frontend_onnx`, `ts`, `ts_buffer_1`, ..., `dynamic_ts`."""
+    """By role: `onnx`, `npz`, `frontend_onnx`, `ts`, `ts_buffer_1`, ..., `dynamic_ts`."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """How and on what the model was trained; `training["corpus"]` names the corpus."""
     figures: Mapping[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device.engine import Engine, OnnxEngine
+from device.engine import DEFAULT_ENGINE, ROLES, Engine, open_engine
 from device.errors import ManifestError
 from device.frontend import LogMel
 from device.manifest import Manifest, read_manifest
@@ -38,21 +38,25 @@ class Model:
         return self.engine.step(self.log_mel.push(samples))
 
 
-def load_model(path: Path) -> Model:
-    """Loads the model of a manifest.
+def load_model(path: Path, engine: str = DEFAULT_ENGINE) -> Model:
+    """Loads the model of a manifest into the engine of that name.
 
     Raises ManifestError when a file is missing, altered or disagrees with the
-    manifest, and SetupError when ONNX Runtime is missing.
+    manifest, and SetupError when the engine is not installed.
     """
     manifest = read_manifest(path)
     log_mel = LogMel(manifest.front_end, manifest.step_samples)
-    return Model(manifest, log_mel, OnnxEngine(manifest, path))
+    return Model(manifest, log_mel, open_engine(engine, manifest, path))
 
 
 def manifests_in(folder: Path) -> list[Path]:
     """The manifests of a folder that lie beside their networks, by name."""
     found = sorted(folder.glob("*.json"))
-    return [path for path in found if path.with_suffix(".onnx").is_file()]
+    return [
+        path
+        for path in found
+        if any(path.with_suffix(f".{role}").is_file() for role in ROLES.values())
+    ]
 
 
 def default_manifest(folders: tuple[Path, ...] = MODEL_FOLDERS) -> Path:

@@ -2,7 +2,7 @@
 
     python -m export --build build/sheila
 
-Reads student.pt, base.pt and teacher.pt and writes KEYWORD.onnx,
+Reads student.pt, base.pt and teacher.pt and writes KEYWORD.onnx, KEYWORD.npz,
 KEYWORD.frontend.onnx, KEYWORD.ts, KEYWORD.buffer_{1,2,3}.ts,
 KEYWORD.dynamic.ts and the manifest KEYWORD.json, or nothing at all; the
 dynamic form alone is left out where it does not detect the same; and the
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from device.errors import ExportError, KwsPiError
 from device.manifest import Detection, Manifest, describe_file
 from export.gate import check_dynamic, check_exports, gate_speech, offline
 from export.graph import write_network, write_with_front_end
+from export.npz import npz_bytes
 from export.quantize import quantize_network, quantized_twin
 from export.storage import STORAGE
 from export.torchscript import save, with_buffer, write_dynamic, write_streaming
@@ -67,6 +69,7 @@ def export_student(build: Path) -> Path:
         draft = Path(folder)
         names = {
             "onnx": f"{name}.onnx",
+            "npz": f"{name}.npz",
             "frontend_onnx": f"{name}.frontend.onnx",
             "ts": f"{name}.ts",
             **{f"ts_buffer_{b}": f"{name}.buffer_{b}.ts" for b in BUFFERS},
@@ -74,6 +77,7 @@ def export_student(build: Path) -> Path:
         }
         paths = {role: draft / file for role, file in names.items()}
         paths["onnx"].write_bytes(stored.onnx)
+        paths["npz"].write_bytes(npz_bytes(onnx.load_from_string(stored.onnx)))
         paths["frontend_onnx"].write_bytes(
             write_with_front_end(network, weights).SerializeToString()
         )

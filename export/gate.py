@@ -78,9 +78,9 @@ def run_torchscript(path: Path, chunks: Iterator[Floats]) -> Floats:
         return np.concatenate([module(torch.from_numpy(chunk)).numpy() for chunk in chunks])
 
 
-def run_device(manifest_path: Path, chunks: Iterator[Floats]) -> Floats:
-    """The device's own front end and engine, fed with whole steps."""
-    model = load_model(manifest_path)
+def run_device(manifest_path: Path, engine: str, chunks: Iterator[Floats]) -> Floats:
+    """The device's own front end and one of its engines, fed with whole steps."""
+    model = load_model(manifest_path, engine)
     return np.array([model.step(chunk) for chunk in chunks], np.float32)
 
 
@@ -122,7 +122,8 @@ def check_exports(
     paths = {role: manifest_path.parent / f.name for role, f in manifest.files.items()}
 
     exact: dict[str, tuple[Callable[[], Floats], Floats]] = {
-        "onnx": (lambda: run_device(manifest_path, steps(speech, size)), reference),
+        "onnx": (lambda: run_device(manifest_path, "onnxruntime", steps(speech, size)), reference),
+        "npz": (lambda: run_device(manifest_path, "numpy", steps(speech, size)), reference),
         "frontend_onnx": (
             lambda: run_front_end_onnx(paths["frontend_onnx"], manifest, steps(speech, size)),
             reference,
@@ -137,6 +138,19 @@ def check_exports(
     for name, (run, expected) in exact.items():
         differences[name] = _difference(name, run(), expected, TOLERANCE)
     return differences
+
+
+def check_npz(manifest_path: Path, manifest: Manifest) -> float:
+    """Compares the numpy engine with ONNX Runtime on the gate's speech.
+
+    Returns the largest difference; raises ExportError when it is too large.
+    """
+    speech = gate_speech(manifest.keyword, manifest.front_end.sample_rate)
+    found, expected = (
+        run_device(manifest_path, engine, steps(speech, manifest.step_samples))
+        for engine in ("numpy", "onnxruntime")
+    )
+    return _difference("npz", found, expected, TOLERANCE)
 
 
 def check_dynamic(path: Path, manifest: Manifest, speech: Floats, reference: Floats) -> float:

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.audiofile import AudioFile
-from device.engine import Engine, open_session
+from device.engine import ROLES, Engine
+from device.engine_onnxruntime import open_session
 from device.errors import KwsPiError
 from device.frontend import LogMel
 from device.manifest import Manifest, read_manifest
@@ -88,8 +89,9 @@ def open_model(path: Path, role: str) -> Model:
 
     Raises ManifestError as `load_model` does.
     """
-    if role == "onnx":
-        return load_model(path)
+    for engine_name, own in ROLES.items():
+        if role == own:
+            return load_model(path, engine_name)
     manifest = read_manifest(path)
     file = manifest.file(path, role)
     engine: Engine

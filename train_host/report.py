@@ -31,7 +31,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from device.engine import open_session
+from device.engine_onnxruntime import open_session
 from device.errors import ExportError, KwsPiError
 from device.manifest import Manifest, read_manifest
 from device.model import load_model
@@ -134,7 +134,7 @@ def read_validation(build: Path, keyword: str) -> Validation:
 
 def device_scores(manifest_path: Path, clips: tuple[Clip, ...]) -> Scores:
     """The highest probability of each clip by the exported ONNX file."""
-    model = load_model(manifest_path)
+    model = load_model(manifest_path, "onnxruntime")
     return np.array([score_samples(model, [load(c)]).max() for c in clips], np.float32)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from deploy.choose import choose_model
 from deploy.errors import DeployError
 from device import __version__
+from device.engine import ROLES
 from device.errors import KwsPiError
 from device.manifest import read_manifest
 
@@ -94,10 +95,12 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
                 wheel.extract(name, library / "vendor")
     _copy(ROOT / "deploy" / "kws-pi", tree / "usr/bin/kws-pi")
 
-    network = read_manifest(model).file(model, "onnx")
+    manifest = read_manifest(model)
     models = tree / "usr/share/kws-pi/models"
     _copy(model, models / model.name)
-    _copy(network, models / network.name)
+    for role in ROLES.values():
+        network = manifest.file(model, role)
+        _copy(network, models / network.name)
     (models / "default").write_text(model.name + "\n", encoding="utf-8")
 
     # The second is what `make deploy` needs to pack an installed version again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from device.engine import DEFAULT_ENGINE, ROLES
 from device.errors import ManifestError
 from device.manifest import Manifest, read_manifest
 from device.model import default_manifest, manifests_in
@@ -49,7 +50,7 @@ def describe(path: Path) -> str:
     Raises ManifestError when the manifest or its network is not what it should be.
     """
     manifest = read_manifest(path)
-    network = manifest.file(path, "onnx")
+    network = manifest.file(path, ROLES[DEFAULT_ENGINE])
     corpus = manifest.training.get("corpus")
     name = corpus.get("name", "not recorded") if isinstance(corpus, Mapping) else "not recorded"
     lines = [

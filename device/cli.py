@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
+from device.engine import DEFAULT_ENGINE, ROLES
 from device.errors import AudioFileError, KwsPiError, MicrophoneAbsent, MicrophoneError
 from device.formats import FORMATS
 
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE", help="the model's manifest (default: the shipped one)"
     )
 
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument(
+        "--engine",
+        choices=list(ROLES),
+        default=DEFAULT_ENGINE,
+        help="what computes the network (default: %(default)s)",
+    )
+
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument(
         "--config",
@@ -84,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listen = commands.add_parser(
         "listen",
-        parents=[model],
+        parents=[model, engine],
         help="prints the detections in a recording or from a sound device",
         description="Prints the detections in a recording, as fast as it can be read, or those "
         "from a sound device until Ctrl-C.",
@@ -106,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser(
         "score",
-        parents=[model],
+        parents=[model, engine],
         help="writes the probability of every 80 ms step of recordings",
         description="Writes one float32 array per recording, named by its stem: the raw "
         "probability of every 80 ms step, each recording from the initial state and followed by "
@@ -164,7 +173,7 @@ def _listen(options: argparse.Namespace) -> int:
     is_file = named_like_a_file or (path.exists() and not path.is_dir())
     if is_file and path.is_dir():
         raise AudioFileError(f"{path}: is a folder; give one recording")
-    spotter = Spotter(load_model(options.model or default_manifest()))
+    spotter = Spotter(load_model(options.model or default_manifest(), options.engine))
     if is_file:
         _listen_to_file(spotter, path, options)
     else:
@@ -241,7 +250,7 @@ def _score(options: argparse.Namespace) -> int:
     from device.model import default_manifest, load_model
     from device.score import score_files
 
-    model = load_model(options.model or default_manifest())
+    model = load_model(options.model or default_manifest(), options.engine)
     tally = score_files(model, options.files, options.output, _warn)
     _warn(f"{tally.scored} recordings scored, {tally.skipped} skipped; wrote {options.output}")
     return 0

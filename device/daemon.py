@@ -36,7 +36,7 @@ def run_daemon(config: Path | None, manifest: Path | None) -> None:
         path = manifest or (Path(settings.model) if settings.model else default_manifest())
 
         def make_spotter() -> Spotter:
-            return Spotter(load_model(path), settings.detection.threshold or None)
+            return Spotter(load_model(path, settings.engine), settings.detection.threshold or None)
 
         spotter = make_spotter()
         journal.record(

@@ -8,13 +8,15 @@ every Pi, and `onnxruntime`, for 64-bit systems. What they give is equal within
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from pathlib import Path
 
-from device.manifest import Manifest
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.manifest import Manifest
 
 ROLES = {"numpy": "npz", "onnxruntime": "onnx"}
 """The engines, and the role in the manifest of the file that each of them loads."""

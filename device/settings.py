@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device.engine import DEFAULT_ENGINE, ROLES
 from device.errors import SettingsError
 
 CONFIG = Path("/etc/kws-pi/config.toml")
@@ -125,6 +126,8 @@ class Settings:
 
     model: str = ""
     """Path of the model's manifest; empty for the shipped one."""
+    engine: str = DEFAULT_ENGINE
+    """What computes the network: `numpy` or `onnxruntime`."""
     microphone: MicrophoneSettings = field(default_factory=MicrophoneSettings)
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     indicator: IndicatorSettings = field(default_factory=IndicatorSettings)
@@ -227,6 +230,8 @@ def _value(name: str, value: Any, default: Any) -> Any:
 
 
 def _check(settings: Settings) -> None:
+    if settings.engine not in ROLES:
+        raise _WrongError(f"'engine' must be one of {', '.join(ROLES)}")
     if not 0.1 <= settings.microphone.deadline_s <= 60:
         raise _WrongError("'microphone.deadline_s' must lie between 0.1 and 60 seconds")
     if not 0 <= settings.detection.threshold <= 1:

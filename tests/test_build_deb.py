@@ -47,6 +47,7 @@ def test_contents(runtime: Path, tmp_path: Path) -> None:
     assert not any(f"{vendor}/{part}" in found for part in ("tools", "quantization"))
     for name in (
         "usr/share/kws-pi/models/loud.onnx",
+        "usr/share/kws-pi/models/loud.npz",
         "etc/kws-pi/config.toml",
         "usr/lib/systemd/system/kws-pi.service",
         "usr/lib/sysusers.d/kws-pi.conf",
@@ -66,7 +67,8 @@ def test_the_chosen_size_is_what_the_device_runs(runtime: Path, tmp_path: Path) 
     models.mkdir()
     for name in ("loud", "loud-small"):
         shutil.copy(LOUD, models / f"{name}.json")
-        shutil.copy(LOUD.with_suffix(".onnx"), models)
+    for suffix in (".onnx", ".npz"):
+        shutil.copy(LOUD.with_suffix(suffix), models)
     (models / "default").write_text("loud-small.json\n")
     chosen = choose_model(None, tmp_path / "build", models)
     package = build(chosen, runtime, tmp_path / "out")
@@ -132,7 +134,7 @@ def test_changelog_is_compressed_without_a_time(runtime: Path, tmp_path: Path) -
 
 
 def test_an_altered_model_is_refused(runtime: Path, tmp_path: Path) -> None:
-    for suffix in (".json", ".onnx"):
+    for suffix in (".json", ".onnx", ".npz"):
         shutil.copy(LOUD.with_suffix(suffix), tmp_path)
     (tmp_path / "loud.onnx").write_bytes(b"another")
     with pytest.raises(ManifestError, match="SHA-256"):

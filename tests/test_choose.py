@@ -21,7 +21,8 @@ def add_model(
     """A copy of the test's model as if it had been built from a corpus of that kind."""
     folder.mkdir(parents=True)
     path = folder / f"{name}.json"
-    shutil.copy(LOUD.with_suffix(".onnx"), path.with_suffix(".onnx"))
+    for suffix in (".onnx", ".npz"):
+        shutil.copy(LOUD.with_suffix(suffix), path.with_suffix(suffix))
     training = {"corpus": {"name": f"the {kind} corpus", "kind": kind}}
     dataclasses.replace(read_manifest(LOUD), training=training, **changes).write(path)
     time = 1e9 - age_s
@@ -92,6 +93,6 @@ def test_describe_warns_of_the_embedded_corpus(tmp_path: Path) -> None:
 
 def test_describe_refuses_an_altered_network(tmp_path: Path) -> None:
     path = add_model(tmp_path / "a", "recordings")
-    path.with_suffix(".onnx").write_bytes(b"another")
+    path.with_suffix(".npz").write_bytes(b"another")
     with pytest.raises(ManifestError, match="SHA-256"):
         describe(path)

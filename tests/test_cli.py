@@ -171,7 +171,7 @@ def test_missing_onnx_runtime_is_one_sentence(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
         f"from device.cli import main; sys.exit(main(['score', 'x.wav', '--output', 'y.npz', "
-        f"'--model', {str(LOUD)!r}]))"
+        f"'--engine', 'onnxruntime', '--model', {str(LOUD)!r}]))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

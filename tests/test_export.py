@@ -164,6 +164,7 @@ def test_export_writes_every_file_of_the_manifest(build: Path):
     manifest = read_manifest(manifest_path)
     assert set(manifest.files) == {
         "onnx",
+        "npz",
         "frontend_onnx",
         "ts",
         "ts_buffer_1",

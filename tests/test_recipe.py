@@ -39,7 +39,7 @@ def noise(count: int, length: int, seed: int) -> FeatureStore:
 
 @pytest.fixture
 def training(tmp_path: Path) -> Training:
-    material = Material(noise(3, 60, 0), [noise(3, 60, 1)], noise(1, 900, 2), None)
+    material = Material([noise(3, 60, 0)], [noise(3, 60, 1)], noise(1, 900, 2), None)
     torch.manual_seed(0)
     teacher = Network(TEACHER).eval()
     return Training(Composer(material, 8, FrontEnd(), 0), teacher, teacher, tmp_path, batch=6)

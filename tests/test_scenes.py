@@ -1,5 +1,6 @@
 """Scenes, features and the objectives on material made of tones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from train_host.features import FeatureStore, active_frames, build_store  # noqa
 from train_host.fit import fit  # noqa: E402
 from train_host.network import BASE_32, Network  # noqa: E402
 from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
-from train_host.scenes import SCENE_STEPS, Material, composer_for  # noqa: E402
+from train_host.scenes import ENOUGH_REAL, SCENE_STEPS, Material, composer_for  # noqa: E402
 
 RATE = 16000
 
@@ -52,7 +53,7 @@ def material(folder) -> Material:
         )
 
     return Material(
-        keyword=store([900, 950, 1000, 1050], "keyword"),
+        keyword=[store([900, 950, 1000, 1050], "keyword")],
         others=[store([300, 400, 2500, 3000], "other")],
         speech=store([200, 350, 2800], "speech"),
         noise=store([150], "noise"),
@@ -60,7 +61,7 @@ def material(folder) -> Material:
 
 
 def test_active_frames_find_the_word(material):
-    for begin, end in material.keyword.active:
+    for begin, end in material.keyword[0].active:
         assert abs(begin - 30) <= 4
         assert abs(end - 70) <= 4
 
@@ -93,10 +94,10 @@ def test_augmented_versions_differ_and_follow_the_seed(folder):
 
 
 def test_select_keeps_order(material):
-    chosen: FeatureStore = material.keyword.select(np.array([2, 0]))
+    chosen: FeatureStore = material.keyword[0].select(np.array([2, 0]))
     assert len(chosen) == 2
-    assert np.array_equal(chosen[0], material.keyword[2])
-    assert np.array_equal(chosen[1], material.keyword[0])
+    assert np.array_equal(chosen[0], material.keyword[0][2])
+    assert np.array_equal(chosen[1], material.keyword[0][0])
 
 
 def test_batch_is_well_formed(material):
@@ -119,6 +120,17 @@ def test_composer_follows_its_seed(material):
     one, same, other = (composer_for(material, network, seed).batch(8) for seed in (1, 1, 2))
     assert torch.equal(one.mel, same.mel)
     assert not torch.equal(one.mel, other.mel)
+
+
+def test_recordings_get_their_share_of_the_keywords(material):
+    (store,) = material.keyword
+    quiet = FeatureStore(np.full_like(store.frames, -9), store.bounds, store.active)
+    both = replace(material, keyword=[store, quiet])
+    composer = composer_for(both, Network(STUDENT), seed=0)
+    assert composer.real_share == len(store) / (len(store) + ENOUGH_REAL)
+    composer.real_share = 0.25
+    loud = [composer._clip(keyword=True)[0].max() > 1e-3 for _ in range(400)]
+    assert 0.15 < np.mean(loud) < 0.35
 
 
 def test_material_without_speech_and_noise(material):

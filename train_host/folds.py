@@ -46,8 +46,8 @@ class HeldOut:
         (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def part(clips: Iterable[Clip], fold: int) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """The clips that stay and those of fold `fold` (0, 1 or 2).
+def part(clips: Iterable[Clip], fold: int | None) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """The clips that stay and those of fold `fold` (0, 1 or 2; None: of none).
 
     The folds deal out the sources (speakers, voices, origins of noise) in
     alphabetical order, so that all that is of one source falls into one fold.
@@ -66,11 +66,12 @@ def real_clips(corpus: Corpus, keyword: str) -> tuple[Clip, ...]:
     return tuple(c for c in corpus.clips if c.word == keyword and c.kind == "real")
 
 
-def hold_out_keyword(corpus: Corpus, keyword: str, fold: int) -> Corpus:
+def hold_out_keyword(corpus: Corpus, keyword: str, fold: int | None) -> Corpus:
     """The corpus in which one third of the keyword's real clips cannot train.
 
     They, and all else that their speakers say, are validation clips; the
-    keyword's other real clips train, whatever their official split.
+    keyword's other real clips train, whatever their official split. With
+    `fold` None all of them train.
     """
     kept, held = part(real_clips(corpus, keyword), fold)
     training, speakers = set(kept), {clip.speaker for clip in held}

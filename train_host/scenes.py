@@ -43,6 +43,11 @@ TEMPO = (0.75, 1.4)
 """... at this tempo, relative to the recording ..."""
 VOCAL_TRACT = (0.8, 1.25)
 """... and of this length."""
+MOST_REAL = 0.5
+"""Recordings of the keyword get this share of its draws at most ..."""
+ENOUGH_REAL = 300
+"""... and get it when there are so many, augmented forms counted: a few are not to be learned by
+heart, and none may be how a network tells voices of programs from voices of people."""
 HIDDEN = 2
 """Where a scene is hidden in part: twice as many bands ..."""
 HIDDEN_BANDS = 6
@@ -73,7 +78,8 @@ class Batch:
 class Material:
     """What scenes are made of. Stores of one split."""
 
-    keyword: FeatureStore
+    keyword: Sequence[FeatureStore]
+    """The keyword: one store, or recordings first and synthetic voices second."""
     others: Sequence[FeatureStore]
     """Other words; each store gets the same share of the scenes."""
     speech: FeatureStore | None
@@ -96,6 +102,8 @@ class Composer:
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.rng = np.random.default_rng(seed)
+        recordings = len(material.keyword[0])
+        self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -193,10 +201,11 @@ class Composer:
 
     def _clip(self, keyword: bool) -> tuple[Array, tuple[int, int]]:
         rng = self.rng
-        if keyword:
-            store = self.material.keyword
-        else:
-            store = self.material.others[int(rng.integers(len(self.material.others)))]
+        stores = self.material.keyword if keyword else self.material.others
+        chosen = int(rng.integers(len(stores)))
+        if keyword and len(stores) == 2:
+            chosen = int(rng.random() > self.real_share)
+        store = stores[chosen]
         index = int(rng.integers(len(store)))
         begin, end = store.active[index]
         log_mel = store[index].astype(np.float32)

@@ -27,7 +27,9 @@ hand, the real ones all go to validation."""
 
 
 KEYWORD_VERSIONS = {"embedded": 3, "recordings": 4}
-"""Augmented forms of each clip of the keyword, by the kind of corpus ..."""
+"""Augmented forms of each synthetic clip of the keyword, by the kind of corpus ..."""
+REAL_VERSIONS = 8
+"""... of each real one ..."""
 OTHER_VERSIONS = 1
 """... and of each other clip."""
 
@@ -44,6 +46,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
     parser.add_argument(
         "--fold", type=int, choices=range(folds.FOLDS), help="hold out this third of what is real"
+    )
+    parser.add_argument(
+        "--every-recording",
+        action="store_true",
+        help="train on all real clips of the keyword; cross-fitting then gives the figures",
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -66,14 +73,14 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
         corpus, kind = corpora.read_embedded(), "embedded"
     else:
         corpus, kind = corpora.read_folder(args.data), "recordings"
-    if _few(corpus, args):
+    if args.fold is not None or args.every_recording:
+        corpus = folds.hold_out_keyword(corpus, args.keyword, args.fold)
+    elif args.synthetic is not None and len(corpus.of("training", args.keyword)) < FEW:
         corpus = corpora.hold_out_speakers(corpus, args.keyword)
         console.print(
             f"Fewer than {FEW} recordings of {args.keyword!r} could train: they and their "
             "speakers are kept for validation, and synthetic voices train."
         )
-    elif args.fold is not None:
-        corpus = folds.hold_out_keyword(corpus, args.keyword, args.fold)
     if args.synthetic is not None:
         corpus = corpora.join([corpus, corpora.read_synthetic(args.synthetic)])
     corpus.require(args.keyword)
@@ -84,18 +91,6 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
                 "add recordings of more speakers or use SYNTH=1"
             )
     return corpus, kind
-
-
-def _few(corpus: Corpus, args: argparse.Namespace) -> bool:
-    """Whether the real clips of the keyword are too few to train on."""
-    if args.synthetic is None:
-        return False
-    if args.fold is None:
-        real = len(corpus.of("training", args.keyword))
-    else:
-        kept, _ = folds.part(folds.real_clips(corpus, args.keyword), args.fold)
-        real = len(kept)
-    return real < FEW
 
 
 def describe(corpus: Corpus, args: argparse.Namespace) -> str:
@@ -119,6 +114,7 @@ class Stores:
         keyword = args.keyword
 
         others = [c for c in corpus.of("training") if c.word != keyword]
+        keywords = corpus.of("training", keyword)
         speech = corpora.read_recordings(args.speech).clips if args.speech else ()
         noise = corpus.noise
         if args.noise:
@@ -135,7 +131,14 @@ class Stores:
                 + folds.part(synthetic, args.fold)[1],
             )
         self.training = Material(
-            keyword=self._store("keyword", corpus.of("training", keyword), KEYWORD_VERSIONS[kind]),
+            keyword=[
+                self._store(f"keyword, {origin}", clips, versions)
+                for origin, versions in (
+                    ("real", REAL_VERSIONS),
+                    ("synthetic", KEYWORD_VERSIONS[kind]),
+                )
+                if (clips := [c for c in keywords if c.kind == origin])
+            ],
             others=[
                 self._store(f"other words, {origin}", clips, OTHER_VERSIONS)
                 for origin in ("real", "synthetic")

@@ -29,7 +29,7 @@ from train_host.calibrate import calibrate
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
 from train_host.methods import Training
-from train_host.network import BASE_32, BASE_64, Network, Shape, load_checkpoint, save_checkpoint
+from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
 from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
@@ -44,6 +44,10 @@ from train_host.stores import (
 from train_host.teacher import load_published
 
 BATCH = 128
+BASE_RATE = 3e-3
+TEACHER_RATE = 1e-3
+START = Path(__file__).resolve().parent.parent / "models" / "base" / "start.pt"
+"""The large model of "sheila" as it was trained, before its weights were rounded."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,24 @@ class Effort:
     student: int | None
 
 
-QUICK = Effort(base=500, teacher=700, tutor=500, student=2000)
+QUICK = Effort(base=500, teacher=500, tutor=500, student=2000)
 """For the embedded corpus: minutes on two cores."""
-FULL = Effort(base=1500, teacher=2500, tutor=None, student=None)
+FULL = Effort(base=1500, teacher=1000, tutor=None, student=None)
 """For real recordings: less than an hour on two cores, the synthesis of voices not counted."""
 
 
-def train_base(
-    name: str, shape: Shape, steps: int, stores: Stores, args: argparse.Namespace
+def train_clips(
+    name: str, network: Network, steps: int, rate: float, stores: Stores, args: argparse.Namespace
 ) -> Network:
-    """The origin's CRNN, trained on one-second clips."""
-    torch.manual_seed(args.seed)
-    network = Network(shape)
+    """Trains the origin's CRNN on one-second clips."""
     curve = fit(
         name,
         network,
         ClipObjective(network),
-        stores.composer(network, args.seed + shape.hidden),
+        stores.composer(network, args.seed + network.shape.hidden),
         steps=steps,
         batch=BATCH,
-        rate=3e-3,
+        rate=rate,
         partial=args.output / f"{name}.partial.pt",
     )
     gaps = stores.gaps(clip_scores(network, stores.validation))
@@ -88,9 +90,14 @@ def train_base(
 
 
 def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Network:
-    """The published teacher if there is one, else one of its shape, trained here."""
+    """The published teacher if there is one, else one trained here.
+
+    The latter begins as the network that comes with the project, which has
+    learned to listen from hours of real speech, whatever its keyword was.
+    """
     if args.teacher is None:
-        return train_base("teacher", BASE_64, effort.teacher, stores, args)
+        start = load_checkpoint(START)[0].train()
+        return train_clips("teacher", start, effort.teacher, TEACHER_RATE, stores, args)
     teacher = load_published(args.teacher)
     save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
     gaps = stores.gaps(clip_scores(teacher, stores.validation))
@@ -140,7 +147,8 @@ def run(args: argparse.Namespace) -> None:
     if args.teachers:
         teacher = take_over(args)
     else:
-        train_base("base", BASE_32, effort.base, stores, args)
+        torch.manual_seed(args.seed)
+        train_clips("base", Network(BASE_32), effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
     tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
     training = Training(

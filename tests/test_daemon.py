@@ -250,15 +250,15 @@ class RealTime:
             due = round((time.monotonic() - began) * 16000)
             if due - sent > 16000:  # nobody reads: what a device's buffer does not hold is lost
                 sent = due
-            while sent < due and not self._ended.is_set():
-                count = min(due - sent, 320)
-                part = self._sound.take(range(sent, sent + count), mode="wrap")
+            # Whole periods: ALSA would fill up a part of one with old samples.
+            while due - sent >= 320 and not self._ended.is_set():
+                part = self._sound.take(range(sent, sent + 320), mode="wrap")
                 try:
                     os.set_blocking(self._pipe, False)
                     os.write(self._pipe, part.tobytes())
                 except BlockingIOError:
                     break
-                sent += count
+                sent += 320
 
     def close(self) -> None:
         self._ended.set()

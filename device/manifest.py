@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,20 @@ from typing import Any
 from device.errors import ManifestError
 
 FORMAT = 1
+
+LARGEST = {
+    "sample_rate": 192_000,
+    "window": 1 << 16,
+    "hop": 1 << 16,
+    "mel_bands": 1024,
+    "smoothing_steps": 1000,
+    "mute_steps": 10_000,
+    "refractory_s": 3600,
+}
+"""More than this no model needs, and memory or patience would end."""
+LONGEST_STEP_S = 10
+LARGEST_STATE = 1 << 20
+"""Numbers in one state."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +218,10 @@ def _check(manifest: Manifest) -> None:
         raise _Wrong("'front_end.floor' must lie between 0 and the ceiling")
     if manifest.step_samples < 1 or manifest.step_samples % front_end.hop:
         raise _Wrong("'step_samples' is not a multiple of the hop")
+    if manifest.step_samples > LONGEST_STEP_S * front_end.sample_rate:
+        raise _Wrong(f"'step_samples' is more than {LONGEST_STEP_S} seconds")
+    if any(math.prod(state.shape) > LARGEST_STATE for state in manifest.states):
+        raise _Wrong(f"'states' holds one of more than {LARGEST_STATE} numbers")
     if not 0 < detection.threshold <= 1:
         raise _Wrong("'detection.threshold' must be above 0 and at most 1")
     if not 0 <= detection.rearm <= detection.threshold:
@@ -229,8 +248,8 @@ def _numbers(table: dict[str, Any], kind: type) -> dict[str, Any]:
         whole = f.type == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise _Wrong(f"{f.name!r} must be a {'whole ' if whole else ''}number")
-        if not math.isfinite(value):
-            raise _Wrong(f"{f.name!r} must be finite")
+        if not abs(value) <= LARGEST.get(f.name, sys.float_info.max):
+            raise _Wrong(f"{f.name!r} must be finite, and no larger than a model has use for")
     return table
 
 
@@ -281,4 +300,6 @@ def _state(entry: Any) -> State:
     initial = entry["initial"]
     if isinstance(initial, bool) or not isinstance(initial, (int, float)):
         raise _Wrong("'initial' must be a number")
+    if not abs(initial) <= sys.float_info.max:
+        raise _Wrong("'initial' must be finite")
     return State(_text(entry, "name"), tuple(shape), float(initial))

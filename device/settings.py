@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +165,8 @@ def read_table(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not text in UTF-8; save it as such") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # The parser also raises a plain ValueError, for a number of 5000 digits.
         raise SettingsError(f"{path}: not valid TOML ({error}); correct it") from error
 
 
@@ -224,7 +225,7 @@ def _value(name: str, value: Any, default: Any) -> Any:
     whole = isinstance(default, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _WrongError(f"{name!r} must be a {'whole ' if whole else ''}number")
-    if not whole and not math.isfinite(value):
+    if not whole and not abs(value) <= sys.float_info.max:
         raise _WrongError(f"{name!r} must be a finite number")
     return value if whole else float(value)
 

@@ -58,6 +58,7 @@ class Mark:
     """The largest of the last 30 s of quiet."""
     detections: int
     gaps: int
+    """The start is one."""
 
 
 class Probe(Action):

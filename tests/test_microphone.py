@@ -201,6 +201,53 @@ def test_no_card_at_all() -> None:
         Microphone("")
 
 
+# Devices that take nothing but two channels, or nothing but 44.1 kHz, as hardware does.
+FIXED = """
+pcm.stereo {{ type multi; slaves.a {{ pcm "fake"; channels 2 }}
+  bindings.0 {{ slave a; channel 0 }}; bindings.1 {{ slave a; channel 1 }} }}
+pcm.cd {{ type share; slave {{ pcm "fake"; rate 44100; channels 1; format S16_LE }}; bindings.0 0 }}
+pcm.phone {{ type share; slave {{ pcm "fake"; rate 4000; channels 1; format S16_LE }}
+  bindings.0 0 }}
+{fake}
+"""
+
+LISTEN = """
+import os
+from device.errors import MicrophoneError
+from device.microphone import Microphone
+Microphone._capture = lambda self: None  # the share plugin cannot be read, only opened
+try:
+    m = Microphone({device!r})
+    print(m.rate, m.channels, flush=True)
+except MicrophoneError as error:
+    print(error, flush=True)
+os._exit(0)  # ALSA's share plugin breaks memory when closed
+"""
+
+
+@real_alsa
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("stereo", "16000 2"),
+        ("cd", "44100 1"),
+        (
+            "phone",
+            "phone gives 4000 samples a second, too few to understand speech; choose a "
+            "device that takes 8000 Hz or more",
+        ),
+    ],
+)
+def test_what_the_device_gives_instead_is_taken_or_refused(
+    tmp_path: Path, device: str, said: str
+) -> None:
+    bursts(2.0, (1.0,)).tofile(tmp_path / "x.raw")
+    pcms = FIXED.format(fake=fake_microphone(tmp_path / "x.raw"))
+    run = python(LISTEN.format(device=device), alsa_environment(tmp_path, pcms))
+    assert run.stdout.strip() == said, run.stderr
+    assert run.stderr == ""
+
+
 class AlsaError(Exception):
     pass
 
@@ -281,6 +328,57 @@ def test_overrun_that_pyalsaaudio_010_hides(script: list[object]) -> None:
     assert first is not None and second is not None
     assert (first.after_gap, second.after_gap) == (False, True)
     assert mic.overruns == 1
+    assert mic.close()
+
+
+def test_what_was_lost_while_the_machine_slept_is_a_gap(
+    script: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = 0.0
+
+    def sleep() -> int:
+        # Suspended for an hour; the driver goes on afterwards as if nothing had been.
+        nonlocal slept
+        slept = 3600.0
+        return 0
+
+    class Time(SimpleNamespace):
+        CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+        monotonic = staticmethod(time.monotonic)
+
+        def clock_gettime(self, clock: int) -> float:
+            assert clock == time.CLOCK_BOOTTIME
+            return time.clock_gettime(clock) + slept
+
+    monkeypatch.setattr(microphone, "time", Time())
+    script += [320] * 4 + [0, sleep] + [320] * 4
+    mic = Microphone("card")
+    first, second = mic.read(1.0), mic.read(1.0)
+    assert first is not None and second is not None
+    assert (first.after_gap, second.after_gap) == (False, True)
+    assert mic.close()
+
+
+def test_a_reader_that_comes_late_hears_the_newest(
+    script: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(microphone, "LATE_S", 0.2)
+    woken = threading.Event()
+
+    def wait() -> int:
+        woken.wait(5.0)
+        return 320
+
+    script += [320] * 12 + [wait] + [320] * 3
+    mic = Microphone("card", deadline_s=10.0)
+    assert mic.read(1.0) is not None
+    time.sleep(0.3)
+    assert mic.read(1.0) is None
+    assert mic.late == 1
+    woken.set()
+    block = mic.read(1.0)
+    assert block is not None
+    assert (len(block.samples), block.after_gap) == (1280, True)
     assert mic.close()
 
 

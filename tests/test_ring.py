@@ -107,3 +107,33 @@ def test_error_comes_after_what_was_written_before_it() -> None:
 def test_more_than_the_capacity_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         Ring(4).write(ramp(0, 5), 0.0)
+
+
+@settings(deadline=None)
+@given(writes, st.lists(st.integers(1, 40), min_size=1, max_size=5), st.sets(st.integers(0, 40)))
+def test_skipping_goes_on_with_what_is_newest(
+    chunks: list[tuple[int, bool]], counts: list[int], skips: set[int]
+) -> None:
+    """Written and skipped in turns, everything since the last skip is read, after one gap."""
+    ring, written, expected, gap = Ring(3000), 0, 0, False
+    for turn, (size, after_gap) in enumerate(chunks):
+        ring.write(ramp(written, size), float(turn), after_gap)
+        written += size
+        if turn in skips:
+            ring.skip()
+            assert ring.read(1, 0.0) is None
+            expected, gap = written, True
+        elif turn % 3 == 2:
+            block = ring.read(counts[turn % len(counts)], 0.0)
+            if block is not None:
+                assert block.samples[0] == expected
+                assert block.after_gap or not gap
+                expected, gap = expected + len(block.samples), False
+    ring.close()
+    while expected < written:
+        block = ring.read(50, 0.0)
+        assert block is not None
+        np.testing.assert_array_equal(block.samples, ramp(expected, len(block.samples)))
+        expected += len(block.samples)
+    with pytest.raises(EOFError):
+        ring.read(1, 0.0)

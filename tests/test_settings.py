@@ -1,15 +1,21 @@
 """Settings: defaults, and wrong keys named."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from device import settings as module
 from device.errors import SettingsError
 from device.settings import Settings, read_settings
 
+fuzzed = hypothesis_settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 DOCUMENTED = Path(module.__file__).with_name("config.toml")
 
 
@@ -152,6 +158,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_settings(tmp_path / "latin.toml")
 
 
+@fuzzed
 @given(
     st.text(max_size=60) | st.from_regex(r"(\[?[a-z_.]{1,12}\]?( = [0-9\"'{}a-z.]{1,8})?\n){1,4}")
 )
@@ -164,3 +171,92 @@ def test_any_text_is_settings_or_one_sentence(
         assert isinstance(read_settings(path), Settings)
     except SettingsError as error:
         assert "\n" not in str(error)
+
+
+KEYS = [
+    (name, key)
+    for name, default in vars(Settings()).items()
+    for key in ([""] if isinstance(default, str) else vars(default))
+]
+scalars = (
+    st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(max_size=40)
+    | st.lists(st.text(max_size=9) | st.integers(), max_size=3)
+    | st.sampled_from(["127.0.0.1:9718", "/run/x", "gpio", "tcp://0.0.0.0:10400", 0.5, 17])
+)
+
+
+def toml(value: Any) -> str:
+    """A value as TOML."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    # JSON's way of writing these is TOML's, but for what is not finite.
+    text = json.dumps(value, ensure_ascii=True)
+    return {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}.get(text, text)
+
+
+def read_or_refused(folder: Path, content: bytes) -> Settings | None:
+    """The settings, or None when they are refused in one sentence that names the file."""
+    path = folder / "fuzzed.toml"
+    path.write_bytes(content)
+    try:
+        return read_settings(path)
+    except SettingsError as error:
+        assert str(error).startswith(f"{path}: ")
+        return None
+
+
+@fuzzed
+@given(st.lists(st.tuples(st.sampled_from(KEYS), scalars), max_size=3))
+def test_any_value_at_any_key_is_taken_or_refused(
+    tmp_path: Path, entries: list[tuple[tuple[str, str], Any]]
+) -> None:
+    lines = [f"{name}{'.' if key else ''}{key} = {toml(value)}" for (name, key), value in entries]
+    read_or_refused(tmp_path, "\n".join(lines).encode())
+
+
+@fuzzed
+@given(st.integers(0, 3000), st.binary(min_size=1, max_size=3))
+def test_a_damaged_file_is_taken_or_refused(tmp_path: Path, at: int, bytes_: bytes) -> None:
+    content = DOCUMENTED.read_bytes()
+    read_or_refused(tmp_path, content[:at] + bytes_ + content[at + len(bytes_) :])
+    read_or_refused(tmp_path, content[:at])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x = " + "[" * 100000,
+        "model = " + "9" * 5000,
+        "detection.threshold = 1" + "0" * 400,
+        "indicator.on_s = -1" + "0" * 400,
+        "microphone.deadline_s = 1e999",
+    ],
+)
+def test_numbers_of_any_size_are_refused(tmp_path: Path, content: str) -> None:
+    assert read_or_refused(tmp_path, content.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("listen", "right"),
+    [
+        ("", True),
+        ("/run/kws-pi/metrics", True),
+        ("127.0.0.1:9718", True),
+        ("localhost:1", True),
+        ("[::1]:65535", True),
+        ("0.0.0.0:9718", False),
+        ("192.168.1.2:9718", False),
+        ("127.0.0.1", False),
+        ("127.0.0.1:0", False),
+        ("127.0.0.1:65536", False),
+        ("run/metrics", False),
+        (":9718", False),
+    ],
+)
+def test_figures_are_served_to_this_machine_alone(tmp_path: Path, listen: str, right: bool) -> None:
+    found = read_or_refused(tmp_path, f'metrics.listen = "{listen}"'.encode())
+    assert (found is not None) == right

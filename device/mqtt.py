@@ -6,35 +6,37 @@ Topics, of the device NAME:
     kws-pi/NAME/availability   "online" or "offline", retained; offline also by the broker itself
     PREFIX/event/NAME/keyword/config   Home Assistant's discovery, retained
 
-paho-mqtt connects and connects again in a thread of its own. What is detected
-while the broker is away is not sent later: a lamp must not go on an hour after
-the word. Hence quality of service 0, and nothing is queued.
+It connects, and connects again, in a thread of its own. What is detected while
+the broker is away is not sent later: a lamp must not go on an hour after the
+word. Hence quality of service 0.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import errno
 import json
+import queue
 import re
+import select
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 
 from device import __version__
 from device.actions import Action, Say
+from device.network import is_refused
 from device.settings import MqttSettings
 from device.spotter import Hit
 
 KEEPALIVE_S = 15
-LONGEST_WAIT_S = 60
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
 CLOSE_S = 1.0
-NO_NETWORK = (errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES)
-"""What systemd lets a program see where its unit does not allow a network."""
 
 
 class Mqtt(Action):
@@ -46,8 +48,13 @@ class Mqtt(Action):
         self._say = say
         self._state = ""
         self._lost = 0
-        self._closing = False
-        self._client: paho.Client | None = None
+        self._connected = self._refused = False
+        self._closing = threading.Event()
+        self._hits: queue.SimpleQueue[Hit] = queue.SimpleQueue()
+        # Unix sockets: the unit may let no port be listened at, by which paho wakes its own thread.
+        self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._began = False
         host = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname())
         self.name = settings.name or host or "kws-pi"
@@ -55,52 +62,57 @@ class Mqtt(Action):
         self._broker = f"the MQTT broker {settings.host}:{settings.port}"
 
     def tick(self, now: float) -> None:
-        """Begins to connect, once; paho-mqtt sees to the rest."""
-        if self._began:
+        """Begins to connect, once; the thread sees to the rest."""
+        if not self._began:
+            self._began = True
+            self._thread.start()
+
+    def detected(self, hit: Hit, now: float) -> None:
+        """Has the message sent, if the broker is there."""
+        if not self._connected:
+            self._lost += 1
             return
-        self._began = True
+        self._hits.put(hit)
+        self._rouse()
+
+    def close(self) -> None:
+        """Says goodbye, if that takes no longer than a moment."""
+        self._closing.set()
+        self._rouse()
+        if self._began:
+            self._thread.join(CLOSE_S)
+        if not self._thread.is_alive():
+            self._wake.close()
+            self._woken.close()
+
+    def _rouse(self) -> None:
+        with contextlib.suppress(OSError):  # full of calls to wake up, or closed
+            self._wake.send(b".")
+
+    # What follows runs in the thread, which alone touches the client.
+
+    def _run(self) -> None:
         try:
-            self._client = self._begin()
+            client = self._client()
         except (OSError, ValueError) as error:  # of the password's or the certificates' file
             name = getattr(error, "filename", None) or self._settings.ca_file
             reason = getattr(error, "strerror", None) or str(error)
             self._say(f"no MQTT: {name} cannot be used ({reason}); correct [mqtt] and restart")
-
-    def detected(self, hit: Hit, now: float) -> None:
-        """Sends the message, if the broker is there."""
-        if self._client is None or not self._client.is_connected():
-            self._lost += 1
             return
-        message = {
-            "event_type": "detected",
-            "keyword": hit.keyword,
-            "probability": round(hit.probability, 4),
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-        }
-        # It only queues the message and wakes paho's thread, which does the sending.
-        self._client.publish(f"{self.topic}/detection", json.dumps(message), qos=0)
+        wait_s = FIRST_WAIT_S
+        while not self._closing.is_set():
+            try:
+                client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
+                if self._converse(client):
+                    wait_s = FIRST_WAIT_S
+            except (OSError, ValueError) as error:  # ValueError: a name that no look-up takes
+                self._away(error)
+            self._closing.wait(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
-    def close(self) -> None:
-        """Says goodbye, if that takes no longer than a moment."""
-        self._closing = True
-        client, self._client = self._client, None
-        if client is None:
-            return
-
-        def end() -> None:
-            if client.is_connected():
-                client.publish(f"{self.topic}/availability", "offline", qos=1, retain=True)
-            client.disconnect()
-            client.loop_stop()
-
-        # It waits for paho's thread, which may be within a look-up of the host's name.
-        thread = threading.Thread(target=end, name="mqtt end", daemon=True)
-        thread.start()
-        thread.join(CLOSE_S)
-
-    def _begin(self) -> paho.Client:
+    def _client(self) -> paho.Client:
         settings = self._settings
-        client = _Client(self._away, f"kws-pi-{self.name}")
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"kws-pi-{self.name}")
         if settings.username:
             password = None
             if settings.password_file:
@@ -110,24 +122,42 @@ class Mqtt(Action):
         if settings.tls:
             client.tls_set(ca_certs=settings.ca_file or None)
         client.will_set(f"{self.topic}/availability", "offline", qos=1, retain=True)
-        client.reconnect_delay_set(1, LONGEST_WAIT_S)
-        client.on_connect = self._connected
+        client.on_connect = self._answered
         client.on_disconnect = self._disconnected
-        client.connect_async(settings.host, settings.port, KEEPALIVE_S)
-        client.loop_start()
         return client
 
-    # What follows runs in paho's thread.
+    def _converse(self, client: paho.Client) -> bool:
+        """Serves a connection to its end; returns whether the broker had accepted it."""
+        accepted = False
+        while (connection := client.socket()) is not None:
+            writing = [connection] if client.want_write() else []
+            ready, _, _ = select.select([connection, self._woken], writing, [], 1.0)
+            if self._woken in ready:
+                self._woken.recv(4096)
+            # Reads in any case: what is left within TLS makes no socket ready.
+            if client.loop_read() or client.loop_write() or client.loop_misc():
+                break
+            accepted = accepted or self._connected
+            while self._connected and not self._hits.empty():
+                client.publish(f"{self.topic}/detection", _message(self._hits.get()), qos=0)
+            if self._closing.is_set():
+                if self._connected:
+                    client.publish(f"{self.topic}/availability", "offline", qos=1, retain=True)
+                client.disconnect()
+                break
+        self._connected = False
+        return accepted
 
-    def _connected(
+    def _answered(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if reason.is_failure:
+            self._refused = True
             self._change(f"{self._broker} refuses the connection ({reason}); trying again")
             return
+        self._refused = False
         lost = f"; {self._lost} detections were not sent" if self._lost else ""
         self._lost = 0
-        self._change(f"connected to {self._broker}{lost}")
         if self._settings.discovery:
             client.publish(
                 f"{self._settings.discovery}/event/{self.name}/keyword/config",
@@ -136,23 +166,27 @@ class Mqtt(Action):
                 retain=True,
             )
         client.publish(f"{self.topic}/availability", "online", qos=1, retain=True)
+        while not self._hits.empty():  # of a connection that broke
+            self._hits.get()
+        self._connected = True
+        self._change(f"connected to {self._broker}{lost}")
 
     def _disconnected(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
-        # After a refusal the refusal has been reported.
-        if reason.is_failure and not self._state.startswith(f"{self._broker} refuses"):
+        self._connected = False
+        if reason.is_failure and not self._refused:
             self._change(f"lost {self._broker} ({reason}); trying again")
 
-    def _away(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        if error.errno in NO_NETWORK:
-            reason += "; the service has no network without /usr/share/kws-pi/drop-ins/mqtt.conf"
+    def _away(self, error: OSError | ValueError) -> None:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and is_refused(error):
+            reason += "; only /usr/share/kws-pi/drop-ins/mqtt.conf lets the service into a network"
         self._change(f"{self._broker} cannot be reached ({reason}); trying again")
 
     def _change(self, state: str) -> None:
         """Says what is new."""
-        if state != self._state and not self._closing:
+        if state != self._state and not self._closing.is_set():
             self._state = state
             self._say(state)
 
@@ -176,21 +210,12 @@ class Mqtt(Action):
         }
 
 
-class _Client(paho.Client):
-    """paho's client, which says why it could not connect."""
-
-    def __init__(self, away: Any, client_id: str) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
-        self._tell_away = away
-
-    def reconnect(self) -> MQTTErrorCode:
-        """One attempt to connect; paho's loop makes another after an OSError, alone."""
-        try:
-            return super().reconnect()
-        except OSError as error:
-            self._tell_away(error)
-            raise
-        except ValueError as error:  # a host's name that no look-up takes
-            failure = OSError(str(error))
-            self._tell_away(failure)
-            raise failure from error
+def _message(hit: Hit) -> str:
+    return json.dumps(
+        {
+            "event_type": "detected",
+            "keyword": hit.keyword,
+            "probability": round(hit.probability, 4),
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        }
+    )

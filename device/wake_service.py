@@ -31,6 +31,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 from device import __version__
 from device.actions import Action, Say
 from device.errors import KwsPiError
+from device.network import is_refused
 from device.pcm import decode
 from device.resample import Resampler
 from device.settings import WyomingSettings
@@ -46,8 +47,6 @@ SEND_S = 5.0
 """A client that does not take a message for so long is disconnected."""
 RETRY_S = 30.0
 CLOSE_S = 1.0
-NO_NETWORK = (errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES)
-"""What systemd lets a program see where its unit does not allow a network."""
 
 
 class WakeService(Action):
@@ -102,7 +101,7 @@ class WakeService(Action):
             wait: float | None = None
             server = AsyncServer.from_uri(self._uri)
             try:
-                _check_path(self._uri)
+                _check_address(self._uri)
                 await server.start(lambda reader, writer: Client(self, reader, writer))
                 _open_to_group(self._uri)
             except OSError as error:
@@ -119,8 +118,10 @@ class WakeService(Action):
 
     def _complain(self, error: OSError) -> None:
         reason = error.strerror or str(error)
-        if error.errno in NO_NETWORK and self._uri.startswith("tcp:"):
-            reason += "; the service has no network without /usr/share/kws-pi/drop-ins/wyoming.conf"
+        if self._uri.startswith("tcp:") and is_refused(error):
+            reason += (
+                "; only /usr/share/kws-pi/drop-ins/wyoming.conf lets the service serve, at its port"
+            )
         complaint = f"cannot serve Wyoming at {self._uri} ({reason}); trying again"
         if complaint != self._complaint:
             self._complaint = complaint
@@ -313,12 +314,19 @@ class _Bounded:
         return await self._reader.readexactly(count)
 
 
-def _check_path(uri: str) -> None:
-    """Raises OSError where the library would remove a file that is no socket."""
+def _check_address(uri: str) -> None:
+    """Raises OSError for what the libraries overlook.
+
+    wyoming removes a file in its socket's place, and asyncio serves at no
+    address at all where it may not make a socket.
+    """
     if uri.startswith("unix://"):
         path = Path(uri.removeprefix("unix://"))
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise FileExistsError(errno.EEXIST, "this file is no socket")
+    else:
+        family = socket.AF_INET6 if "[" in uri else socket.AF_INET
+        socket.socket(family, socket.SOCK_STREAM).close()
 
 
 def _open_to_group(uri: str) -> None:

@@ -1,9 +1,7 @@
 """The Wyoming service, asked by the real client of the `wyoming` package."""
 
 import asyncio
-import errno
 import json
-import os
 import socket
 import stat
 import subprocess
@@ -13,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -305,18 +302,6 @@ def test_an_address_in_use_is_tried_again(
         assert said.startswith(f"cannot serve Wyoming at {uri} (")
         assert "in use" in said
     assert until(lambda: served.is_up)
-
-
-def test_a_unit_without_network_is_named(
-    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refuse(*arguments: Any, **rest: Any) -> None:
-        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-
-    monkeypatch.setattr(asyncio, "start_server", refuse)
-    served = serve(wait=False)
-    assert until(lambda: bool(served.said))
-    assert "without /usr/share/kws-pi/drop-ins/wyoming.conf" in served.said[0]
 
 
 def test_a_unix_socket_is_for_the_group(serve: Callable[..., Served], tmp_path: Path) -> None:

@@ -75,6 +75,18 @@ def test_step_line_keeps_its_value_until_the_next():
     assert all(a[0] == b[0] or a[1] == b[1] for a, b in pairwise(corners))
 
 
+def test_a_point_shows_from_where_to_where_both_its_values_may_lie():
+    axis = Axis("", 0, 10, False, str)
+    point = Point(5, 5, "system-0", "", spread=(4, 7), spread_x=(2, 6))
+    drawn = chart("", axis, axis, [point])
+    upright, level = (part.split('"')[0] for part in drawn.split('class="spread system-0" d="')[1:])
+    x, y, top = (float(n) for n in upright.replace("M", "").replace("V", " ").split())
+    left, middle, right = (float(n) for n in level.replace("M", "").replace("H", " ").split())
+    assert left < x < right
+    assert top < middle < y
+    assert (x - left) / (right - x) == pytest.approx(3, abs=0.01)
+
+
 def test_text_from_data_is_escaped():
     axis = log_axis("<x>", [1.0, 2.0], str)
     hostile = '"><script>'

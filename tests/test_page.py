@@ -16,9 +16,12 @@ from shapes import STUDENT  # noqa: E402
 
 from device.errors import ExportError  # noqa: E402
 from device.manifest import Detection, FrontEnd, Manifest, ModelFile  # noqa: E402
+from train_host.evaluation_figures import Evaluation, Run, summarise  # noqa: E402
+from train_host.listening import Heard  # noqa: E402
 from train_host.metrics import bootstrap, miss_at, one_minus_auc  # noqa: E402
 from train_host.network import BASE_32, BASE_64, Network, save_checkpoint  # noqa: E402
 from train_host.page import main, write_page  # noqa: E402
+from train_host.tape import Event  # noqa: E402
 
 HOSTILE = '<script>console.log("loaded")</script><img src=x onerror="console.log(1)">&amp;'
 BROWSER = next(
@@ -275,6 +278,28 @@ def test_page_has_every_section_and_figure(text: str, build: Path):
         "Teacher: not trained in this run",
     ):
         assert words in page.text, words
+
+
+def test_page_shows_the_evaluation_of_its_keyword(tmp_path: Path, models: Path):
+    made = make_build(tmp_path / "word-small", "sheila", "a corpus")
+    assert (
+        "Not measured: there is no evaluation.json"
+        in Page(write_page(made, models).read_text(encoding="utf-8")).text
+    )
+    trace = np.zeros(45_000, np.float32)
+    trace[[100, 200, 300]] = 0.9
+    said = Event(7.5, 8.0, "ann", "real", "a.wav")
+    heard = [
+        Heard(n, 3600, e, trace, 0.08, 4.0) for n, e in (("negatives", ()), ("clean", (said,)))
+    ]
+    system = summarise("some model", [Run(Detection(0.83, 1, 0.4, 1.0, 3), tuple(heard))])
+    origins = dict.fromkeys(("positives", "negatives", "noise", "impulses"), "folder")
+    evaluation = Evaluation("sheila", "2026-01-03", "machine", origins, (), (system,))
+    evaluation.write(tmp_path / "sheila" / "evaluation.json")
+    page = Page(write_page(made, models).read_text(encoding="utf-8"))
+    for words in ("some model", "3 in 1.00 h", "0 of 1: 0.0 %", "Measured 2026-01-03 on machine"):
+        assert words in page.text, words
+    assert page.count("figure") == 4 + 2 + 2 + 1
 
 
 def test_front_labels_base_models_and_settings(text: str):

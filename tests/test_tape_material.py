@@ -60,6 +60,9 @@ def test_clips_are_found_in_every_layout(tmp_path: Path) -> None:
         ("12", "real"),
         ("v2", "synthetic"),
     ]
+    write(tmp_path / "words/hey-marvin/bob_nohash_0.wav")
+    (phrase,) = gather("hey marvin", [tmp_path / "words"]).keywords
+    assert phrase.speaker == "bob"
     # The folder of the word itself will do.
     assert gather("sheila", [tmp_path / "words/sheila"]).keywords == found[:1]
 

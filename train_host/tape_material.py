@@ -18,6 +18,7 @@ from device.errors import AudioFileError, CorpusError
 from train_host import corpus as corpora
 from train_host import folds
 from train_host.corpus import AUDIO_SUFFIXES, NOISE, SPEECH, Clip, load
+from train_host.keyword import slug
 from train_host.rooms import room
 from train_host.split import speaker_of
 from train_host.tape import RATE, Kind, Samples, word_span
@@ -186,8 +187,8 @@ def _keywords_in(folder: Path, keyword: str) -> list[Clip]:
                 f"{folder}: no clip of {keyword!r} by a voice kept for validation; "
                 "synthesize more or give another POSITIVES folder"
             )
-    if (folder / keyword).is_dir():
-        folder = folder / keyword
+    if (folder / slug(keyword)).is_dir():
+        folder = folder / slug(keyword)
     paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES]
     if not paths:
         raise CorpusError(

@@ -3,9 +3,14 @@
 KEYWORD ?= sheila
 SIZE ?= tiny
 DATA ?=
+RECORDINGS ?=
 SPEECH ?=
 NOISE ?=
 SYNTH ?=
+CLIPS ?= $(if $(DATA),14000,6000)
+SAMPLES ?= 20
+WHO ?=
+DEVICE ?=
 TEACHER ?=
 TEACHERS ?=
 RECIPE ?=
@@ -24,13 +29,18 @@ ifneq ($(words $(SIZE)) $(filter-out tiny small large,$(SIZE)),1 )
 $(error SIZE is "$(SIZE)": say SIZE=tiny, SIZE=small or SIZE=large)
 endif
 
-BUILD = build/$(KEYWORD)$(if $(filter-out tiny,$(SIZE)),-$(SIZE))
 PYTHON = .venv/bin/python
-CORPUS = --keyword "$(KEYWORD)" $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
-    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(KEYWORD)")
+# The keyword for the shell, and as files are named; known once `setup` has run.
+WORDS = '$(subst ','\'',$(KEYWORD))'
+NAMED = $(shell $(PYTHON) -m train_host.keyword $(WORDS) 2>&1)
+SLUG = $(if $(word 2,$(NAMED)),$(error $(NAMED)),$(NAMED))
+BUILD = build/$(SLUG)$(if $(filter-out tiny,$(SIZE)),-$(SIZE))
+CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
+    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \
+    $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate bench search methods data corpus demo test lint deb deploy logs clean lock
+.PHONY: help setup compress train export report evaluate bench search methods record data corpus demo test lint deb deploy logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -38,12 +48,15 @@ help: ## print this list
 	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo
 	@echo "Variables:"
-	@echo "  KEYWORD=$(KEYWORD)    any word of the corpus"
+	@echo "  KEYWORD='the words'  what to listen for: a word, or a phrase of two seconds at most (sheila)"
 	@echo "  SIZE=tiny|small|large  what the model may cost; more hears better"
 	@echo "  DATA=DIR          recordings in the layout of Speech Commands; without it the embedded corpus"
+	@echo "  RECORDINGS=DIR    your own recordings of the keyword, as make record writes them"
 	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
 	@echo "  NOISE=DIR         further noise and music"
-	@echo "  SYNTH=1           add synthetic voices that say the keyword and near-words"
+	@echo "  SYNTH=1           add synthetic voices that say the keyword and words like it; CLIPS=N of them"
+	@echo "  SAMPLES=N         how often make record asks for the keyword (20); WHO=NAME says it,"
+	@echo "                    DEVICE=NAME is the microphone (the first card)"
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
 	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
@@ -65,7 +78,8 @@ compress: train export report ## train, compress, export, verify and print the r
 
 train: setup ## train base, teacher and student for KEYWORD
 ifneq ($(SYNTH),)
-	@$(PYTHON) -m train_host.synthesize --keyword "$(KEYWORD)" --output "build/synthetic/$(KEYWORD)"
+	@$(PYTHON) -m train_host.synthesize --keyword $(WORDS) --output "build/synthetic/$(SLUG)" \
+	    --clips $(CLIPS)
 endif
 	@$(PYTHON) -m train_host.train $(CORPUS) --size $(SIZE) --output "$(BUILD)" \
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
@@ -78,7 +92,7 @@ report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"
 
 evaluate: setup ## judge models on hours of audio: misses against false accepts an hour
-	@$(PYTHON) -m train_host.evaluation --keyword "$(KEYWORD)" $(if $(HELD_OUT),--held-out) \
+	@$(PYTHON) -m train_host.evaluation --keyword $(WORDS) $(if $(HELD_OUT),--held-out) \
 	    $(foreach file,$(MODEL),--model "$(file)") $(foreach dir,$(POSITIVES),--positives "$(dir)") \
 	    $(foreach dir,$(NEGATIVES),--negatives "$(dir)") $(foreach dir,$(NOISE),--noise "$(dir)") \
 	    $(foreach dir,$(IMPULSES),--impulses "$(dir)") $(if $(FOLDS),--folds $(FOLDS))
@@ -93,6 +107,10 @@ search: setup ## search shapes and recipes for the front of MACs, bytes and qual
 
 methods: setup ## measure every compression method, each alone and trained alike
 	@$(PYTHON) -m train_host.laboratory $(CORPUS) --build "$(BUILD)" --output "$(BUILD)/laboratory.json"
+
+record: setup ## record your own samples of KEYWORD from a microphone, into recordings/
+	@$(PYTHON) -m train_host.record --keyword $(WORDS) --samples $(SAMPLES) --output "recordings/$(SLUG)" \
+	    $(if $(WHO),--who "$(WHO)") $(if $(DEVICE),--device "$(DEVICE)")
 
 data: setup ## download Speech Commands v0.01 (1.5 GB) to data/speech_commands
 	@$(PYTHON) -m train_host.download data/speech_commands

@@ -15,13 +15,15 @@ def choose_model(named: Path | None, build: Path, shipped: Path) -> Path:
     """The manifest to deploy.
 
     The one that was named; else the last one in `build` that was made from
-    real recordings; else the default of the folder `shipped`. A model from the
-    embedded corpus is taken only when it is named: that corpus is for trying
-    the tools out. Raises ManifestError when there is none.
+    real recordings or for a keyword of the user's own; else the default of the
+    folder `shipped`. A model from the embedded corpus alone is taken only when
+    it is named: that corpus is for trying the tools out. Raises ManifestError
+    when there is none.
     """
     if named is not None:
         return named
-    built = [path for path in _manifests(build) if corpus_kind(read_manifest(path)) == "recordings"]
+    meant = ("recordings", "synthetic")
+    built = [path for path in _manifests(build) if corpus_kind(read_manifest(path)) in meant]
     if built:
         return max(built, key=lambda path: path.stat().st_mtime)
     return default_manifest((shipped,))
@@ -39,7 +41,7 @@ def _manifests(build: Path) -> Iterator[Path]:
 
 
 def corpus_kind(manifest: Manifest) -> str:
-    """`recordings`, `embedded`, or nothing where the manifest does not say."""
+    """`recordings`, `synthetic`, `embedded`, or nothing where the manifest does not say."""
     corpus = manifest.training.get("corpus")
     return str(corpus.get("kind", "")) if isinstance(corpus, Mapping) else ""
 
@@ -62,6 +64,8 @@ def describe(path: Path) -> str:
     ]
     if corpus_kind(manifest) == "embedded":
         lines.append("           made from synthetic voices to try the tools out, not for use")
+    if corpus_kind(manifest) == "synthetic":
+        lines.append("           made from synthetic voices alone; no real voice has judged it")
     figures = list(_figures(manifest))
     if not figures:
         lines.append("figures    none were measured; `make report` measures them")

@@ -12,15 +12,20 @@ from device.errors import AudioFileError, CorpusError
 from train_host.corpus import (
     NOISE,
     Clip,
+    Corpus,
+    deal_out,
     hold_out_speakers,
     join,
     load,
     read_audio,
     read_folder,
     read_recordings,
+    read_samples,
     read_synthetic,
     source_of,
+    with_keyword,
 )
+from train_host.split import Split
 
 RATE = 16000
 
@@ -145,3 +150,48 @@ def test_synthetic_folder_takes_the_role_as_split(tmp_path: Path) -> None:
     )
     assert clip.span == (1600, 8000)
     assert corpus.skipped == 1
+
+
+def test_any_folder_of_recordings_serves(tmp_path: Path) -> None:
+    for name in (
+        "Anna 1",
+        "anna-2",
+        "anna-3",
+        "bob (1)",
+        "hey_marvin_4",
+        "rec-17",
+        "0c40e715_nohash_1",
+    ):
+        tone(tmp_path / "Hey_Marvin" / f"{name}.wav")
+    corpus = with_keyword(read_folder(tmp_path), "hey marvin")
+    assert corpus.words() == {"hey marvin": 7}
+    speakers = [clip.speaker for clip in corpus.clips]
+    assert speakers == ["0c40e715", "Anna", "anna", "anna", "bob", "hey_marvin_4", "rec-17"]
+
+
+def test_few_speakers_are_dealt_out_and_many_are_left_alone() -> None:
+    def clips(*splits: Split) -> Corpus:
+        return Corpus(
+            "few",
+            tuple(Clip("a", f"s{n}", s, "real", Path("x")) for n, s in enumerate(splits)),
+        )
+
+    alone = deal_out(clips("training", "training", "testing"), "a")
+    assert sorted(c.split for c in alone.clips) == ["training", "training", "validation"]
+    one = deal_out(clips("validation"), "a")
+    assert [c.split for c in one.clips] == ["training"]
+    many = clips("training", "validation", "testing")
+    assert deal_out(many, "a") == many
+
+
+def test_own_recordings_train_and_validate(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings" / "hey-marvin"
+    for n in range(8):
+        tone(folder / f"anna_nohash_{n}.wav")
+    for given in (folder, folder.parent):
+        own = read_samples(given, "hey marvin")
+        assert [c.split for c in own.clips] == 2 * [*["training"] * 3, "validation"]
+        assert {(c.word, c.speaker) for c in own.clips} == {("hey marvin", "anna")}
+    for bad in (tmp_path / "none", tmp_path):
+        with pytest.raises(CorpusError, match="make record"):
+            read_samples(bad, "hey marvin")

@@ -22,13 +22,19 @@ FALSE_ACCEPTS_PER_HOUR = 1.0
 THRESHOLDS = np.round(np.arange(0.30, 0.995, 0.01), 2)
 
 
+def step_seconds(network: Network) -> float:
+    """Length of a step in seconds."""
+    return network.shape.stride[1] * network.front_end.hop / network.front_end.sample_rate
+
+
 def detection_for(network: Network, threshold: float) -> Detection:
     kernel, stride = network.shape.kernel[1], network.shape.stride[1]
     return Detection(
         threshold=threshold,
         smoothing_steps=SMOOTHING_STEPS,
         rearm=round(REARM * threshold, 4),
-        refractory_s=REFRACTORY_S,
+        # A phrase may hold its probability up for as long as the attention looks back.
+        refractory_s=max(REFRACTORY_S, round(network.shape.window * step_seconds(network), 2)),
         # Until the convolution's window holds nothing but the stream's own frames;
         # attention slots that are still empty weigh nothing.
         mute_steps=-(-kernel // stride),
@@ -55,7 +61,7 @@ def calibrate(
     words' clips played one after the other. Returns the numbers and what they
     gave there.
     """
-    step_s = network.shape.stride[1] * network.front_end.hop / network.front_end.sample_rate
+    step_s = step_seconds(network)
     negatives = speech if speech is not None else clips.select(np.flatnonzero(~is_keyword))
     stream = stream_probabilities(network, negatives)
     hours = len(stream) * step_s / 3600

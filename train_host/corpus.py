@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import logging
 import re
 from collections import Counter
@@ -30,7 +31,8 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from device.errors import AudioFileError, CorpusError
-from train_host.split import Split, read_lists, speaker_of, split_of, split_of_speaker
+from train_host.keyword import slug
+from train_host.split import Split, read_lists, speakers_in, split_of, split_of_speaker
 
 RATE = 16000
 NOISE = "_background_noise_"
@@ -90,7 +92,8 @@ class Corpus:
         if keyword not in words:
             raise CorpusError(
                 f"{self.name}: there is no recording of {keyword!r}; "
-                f"choose another KEYWORD or DATA folder (here are: {', '.join(words)})"
+                "use SYNTH=1, or choose another KEYWORD or DATA folder "
+                f"(here are: {', '.join(words)})"
             )
 
 
@@ -98,7 +101,8 @@ def read_folder(folder: Path) -> Corpus:
     """Reads a folder in the layout of Speech Commands, with any words.
 
     The split follows the two lists in the folder, or the hash rule without
-    them. A file that is empty or no audio is skipped, with a warning.
+    them; who speaks, the names of the files (see `speakers_in`). A file that
+    is empty or no audio is skipped, with a warning.
 
     Raises CorpusError when there is no such folder or no clip in it.
     """
@@ -109,22 +113,15 @@ def read_folder(folder: Path) -> Corpus:
     lists = read_lists(folder)
     clips: list[Clip] = []
     skipped = 0
-    for path in sorted(folder.glob("*/*")):
-        if path.suffix.lower() not in AUDIO_SUFFIXES or path.parent.name.startswith(("_", ".")):
+    for place in sorted(folder.iterdir()):
+        if place.name.startswith(("_", ".")) or not place.is_dir():
             continue
-        if not _readable(path):
-            skipped += 1
-            continue
-        word = path.parent.name
-        clips.append(
-            Clip(
-                word=word,
-                speaker=speaker_of(path.name),
-                split=split_of(f"{word}/{path.name}", lists),
-                kind="real",
-                path=path,
-            )
-        )
+        found, unreadable = _words_in(place)
+        skipped += unreadable
+        for clip in found:
+            name = f"{place.name}/{clip.path.name}"
+            split = split_of(name, lists) if lists else clip.split
+            clips.append(dataclasses.replace(clip, split=split))
     if not clips:
         raise CorpusError(
             f"{folder}: no clip found; the layout is WORD/SPEAKER_nohash_N.wav, "
@@ -133,6 +130,46 @@ def read_folder(folder: Path) -> Corpus:
     noise, unreadable = _background_noise(folder / NOISE)
     _warn_skipped(folder, skipped + unreadable)
     return Corpus(f"Speech Commands folder {folder}", tuple(clips), noise, skipped + unreadable)
+
+
+def read_samples(folder: Path, keyword: str) -> Corpus:
+    """Reads a user's own recordings of the keyword, as `make record` writes them.
+
+    They lie in the folder itself or below it in one that is named after the
+    keyword. Every fourth of a speaker's is for validation, the others train:
+    the speakers are those who will be heard, and too few to part by.
+
+    Raises CorpusError when there are none.
+    """
+    below = folder / slug(keyword)
+    clips, skipped = _words_in(below if below.is_dir() else folder) if folder.is_dir() else ([], 0)
+    if not clips:
+        raise CorpusError(
+            f"{folder}: no recording of {keyword!r} found; "
+            f'`make record KEYWORD="{keyword}"` makes some in recordings/{slug(keyword)}'
+        )
+    counts: Counter[str] = Counter()
+    dealt = []
+    for clip in clips:
+        counts[clip.speaker] += 1
+        split: Split = "training" if counts[clip.speaker] % 4 else "validation"
+        dealt.append(dataclasses.replace(clip, word=keyword, split=split))
+    _warn_skipped(folder, skipped)
+    return Corpus(f"own recordings in {folder}", tuple(dealt), skipped=skipped)
+
+
+def _words_in(folder: Path) -> tuple[list[Clip], int]:
+    """The clips of the word that a folder is named after, and how many could not be read."""
+    paths = [
+        p for p in sorted(folder.iterdir()) if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+    ]
+    readable = [path for path in paths if _readable(path)]
+    word = folder.name
+    speakers = speakers_in(word, [path.name for path in readable])
+    return [
+        Clip(word, speaker, split_of_speaker(speaker), "real", path)
+        for speaker, path in zip(speakers, readable, strict=True)
+    ], len(paths) - len(readable)
 
 
 def read_embedded(folder: Path = EMBEDDED) -> Corpus:
@@ -242,6 +279,42 @@ def hold_out_speakers(corpus: Corpus, keyword: str) -> Corpus:
         clips=tuple(
             dataclasses.replace(c, split="validation") if c.speaker in speakers else c
             for c in corpus.clips
+        ),
+    )
+
+
+def with_keyword(corpus: Corpus, keyword: str) -> Corpus:
+    """The corpus in which every clip whose folder's name means the keyword is one of it.
+
+    "hey-marvin", "hey_marvin" and "Hey Marvin" all mean "hey marvin".
+    """
+    wanted = slug(keyword)
+    return dataclasses.replace(
+        corpus,
+        clips=tuple(
+            dataclasses.replace(c, word=keyword) if slug(c.word) == wanted else c
+            for c in corpus.clips
+        ),
+    )
+
+
+def deal_out(corpus: Corpus, keyword: str) -> Corpus:
+    """Gives validation a sixth of the keyword's speakers, where the hash rule left it none.
+
+    The rule is made for thousands of speakers; of a dozen it may leave none
+    for validation or training. Where both have some, or there is but one
+    speaker, nothing changes.
+    """
+    clips = [c for c in corpus.clips if c.word == keyword]
+    if {"training", "validation"} <= {c.split for c in clips}:
+        return corpus
+    speakers = sorted({c.speaker for c in clips}, key=lambda s: hashlib.sha1(s.encode()).digest())
+    held = set(speakers[: max(1, len(speakers) // 6)]) if len(speakers) > 1 else set()
+    splits: dict[str, Split] = {s: "validation" if s in held else "training" for s in speakers}
+    return dataclasses.replace(
+        corpus,
+        clips=tuple(
+            dataclasses.replace(c, split=splits.get(c.speaker, c.split)) for c in corpus.clips
         ),
     )
 

@@ -8,6 +8,7 @@ import torch
 
 from train_host.features import FeatureStore
 from train_host.network import Network
+from train_host.phrase import around, clip_frames
 
 TAIL_FRAMES = 50
 """Quiet noise after each clip, as `kws-pi score` appends it: 0.5 s."""
@@ -55,15 +56,18 @@ def stream_probabilities(network: Network, store: FeatureStore) -> npt.NDArray[n
 
 
 @torch.no_grad()
-def clip_scores(
-    network: Network, store: FeatureStore, frames: int = 100
-) -> npt.NDArray[np.float32]:
-    """The probability of each clip, cut or padded to one second, as the origin scores it."""
+def clip_scores(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
+    """The probability of each clip at once, cut or padded to one second, as the origin scores it.
+
+    Of a longer recording the second around the word; for the network of a
+    longer phrase, as many frames as its attention window has.
+    """
+    frames = clip_frames(network.shape.window, network.shape.stride[1])
     scores = np.zeros(len(store), np.float32)
     for rows in np.array_split(np.arange(len(store)), max(1, len(store) // 256)):
         mel = np.full((len(rows), frames, store.frames.shape[1]), QUIET_LOG_MEL, np.float32)
         for row, i in enumerate(rows):
-            clip = store[i][:frames]
+            clip = around(store[i], store.active[i], frames)
             mel[row, : len(clip)] = clip
         scores[rows] = torch.softmax(network.clip(torch.from_numpy(mel)), 1)[:, 1].numpy()
     return scores

@@ -24,7 +24,7 @@ POOLED_STEPS = 2
 
 
 class ClipObjective:
-    """Cross-entropy of `Network.clip` on the second around each scene's focus."""
+    """Cross-entropy of `Network.clip` on what is around each scene's focus."""
 
     def __init__(self, network: Network) -> None:
         self.network = network

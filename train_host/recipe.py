@@ -50,6 +50,7 @@ the network is stored at the end: "int8" (the default: weights only), "float16",
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import inspect
 import shutil
@@ -74,6 +75,7 @@ from train_host.network import (
     save_checkpoint,
 )
 from train_host.objectives import Normalised, StreamObjective, Term
+from train_host.phrase import fitted
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 """The recipes that come with the project."""
@@ -227,17 +229,21 @@ def carry_out(
 
     With `steps` the recipe is stretched or shrunk to so many steps in all. A
     run that broke off carries on from its last checkpoint, as long as the
-    recipe is the same. Raises RecipeError when a stage does not fit its
-    network.
+    recipe is the same. For a phrase of more than a second the attention looks
+    back as far as the teacher's. Raises RecipeError when a stage does not fit
+    its network.
     """
     torch.manual_seed(training.seed)
+    if recipe.shape is not None:
+        shape = fitted(recipe.shape, training.clip_teacher.shape.window)
+        recipe = dataclasses.replace(recipe, shape=shape)
     if recipe.shape is None:
         # Its filters take log-mel as it is.
         network = copy.deepcopy(training.clip_teacher)
         bands = network.front_end.mel_bands
         model = Normalised(network, torch.zeros(bands), torch.ones(bands))
     else:
-        network = Network(recipe.shape)
+        network = Network(shape)
         model = Normalised(network, *_normalisation(network, training))
     scale = steps / recipe.steps if steps else 1.0
     folder = training.folder / f"{recipe.name}.{_digest(recipe, training.seed, scale)}"

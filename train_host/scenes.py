@@ -26,13 +26,12 @@ from torch import Tensor
 from device.manifest import FrontEnd
 from train_host.features import FeatureStore
 from train_host.network import Network
+from train_host.phrase import WINDOW, around, clip_frames
 
 Array = npt.NDArray[np.float32]
 
 SCENE_STEPS = 36
-"""Length of a scene: 2.88 s."""
-TEACHER_FRAMES = 100
-"""What the teacher is shown of a scene: the second around the focus."""
+"""Length of a scene: 2.88 s, and more for a phrase that is longer than a second."""
 LATE_FRAMES = 24
 """The keyword may be reported until this long after its end (0.24 s) ..."""
 FADE_STEPS = 14
@@ -69,7 +68,7 @@ class Batch:
     quiet: Tensor
     """(B, K) bool: the steps at which nothing may be reported."""
     window: Tensor
-    """(B, 100, bands): the second around the focus, for a network that judges clips."""
+    """(B, `clip_frames`, bands): what is around the focus, for a network that judges clips."""
     has_focus: Tensor
     """(B,) bool: false for scenes of noise or running speech alone."""
 
@@ -86,6 +85,8 @@ class Material:
     """Running speech, long recordings."""
     noise: FeatureStore | None
     """Noise, long recordings."""
+    window: int = WINDOW
+    """Steps that the keyword may take, as `phrase_steps` measures them."""
 
 
 class Composer:
@@ -104,6 +105,10 @@ class Composer:
         self.rng = np.random.default_rng(seed)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
+        longer = material.window - WINDOW
+        self.steps = SCENE_STEPS + 2 * longer
+        self.fade_steps = FADE_STEPS + longer
+        self.clip_frames = clip_frames(material.window, frames_per_step)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -116,7 +121,7 @@ class Composer:
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""
-        frames = SCENE_STEPS * self.step
+        frames = self.steps * self.step
         power = np.zeros((size, frames, self.bands), np.float32)
         positive = np.zeros(size, bool)
         spans = np.full((size, 2), -1)
@@ -129,7 +134,9 @@ class Composer:
                 spans[row] = span
         log_mel = np.log(np.maximum(power, self.floor))
         mask = self._masks(positive, spans)
-        window = np.stack([_window(log_mel[row], spans[row]) for row in range(size)])
+        window = np.stack(
+            [around(log_mel[row], spans[row], self.clip_frames) for row in range(size)]
+        )
         for row in range(size):
             self._hide(log_mel[row])
         return Batch(
@@ -256,13 +263,13 @@ class Composer:
     def _masks(
         self, positive: npt.NDArray[np.bool_], spans: npt.NDArray[np.int_]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        ends = (np.arange(SCENE_STEPS) + 1) * self.step
+        ends = (np.arange(self.steps) + 1) * self.step
         begin, end = spans[:, :1], spans[:, 1:]
         known = begin >= 0
         focus = known & (ends > (begin + end) / 2) & (ends <= end + LATE_FRAMES + self.step)
         # A focus that ends with the scene is reported at its last step at the latest.
         focus[:, -1] |= (known & (ends[-1] < end + LATE_FRAMES))[:, 0]
-        after = end + LATE_FRAMES + FADE_STEPS * self.step
+        after = end + LATE_FRAMES + self.fade_steps * self.step
         quiet = ~positive[:, None] | (ends <= begin) | (ends > after)
         return focus, quiet
 
@@ -346,12 +353,6 @@ def _crop(rng: np.random.Generator, store: FeatureStore, frames: int) -> npt.NDA
     if len(crop) < frames:
         crop = np.resize(crop, (frames, crop.shape[1]))
     return crop
-
-
-def _window(log_mel: Array, span: npt.NDArray[np.int_]) -> Array:
-    middle = int(span.sum()) // 2
-    start = min(max(0, middle - TEACHER_FRAMES // 2), len(log_mel) - TEACHER_FRAMES)
-    return log_mel[start : start + TEACHER_FRAMES]
 
 
 def warp(log_mel: Array, tempo: float, size: float, mel_of_band: npt.NDArray[np.floating]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from device.errors import ExportError
+from train_host.keyword import slug
 
 SIZES = ("tiny", "small", "large")
 """`tiny` keeps the limits of the shipped model; `small` trades size for quality; `large` is for a
@@ -16,4 +17,5 @@ def model_name(keyword: str, size: str) -> str:
     """
     if size not in SIZES:
         raise ExportError(f"no size is called {size!r}; choose one of {', '.join(SIZES)}")
-    return keyword if size == "tiny" else f"{keyword}-{size}"
+    name = slug(keyword)
+    return name if size == "tiny" else f"{name}-{size}"

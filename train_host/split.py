@@ -9,7 +9,8 @@ when recordings are added. The archive also carries the result as two lists.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,37 @@ TESTING_PERCENT = 10.0
 def speaker_of(name: str) -> str:
     """The speaker id in a clip's name: `bed/0a7c2a8d_nohash_1.wav` -> `0a7c2a8d`."""
     return Path(name).stem.split("_nohash_")[0]
+
+
+# Names that a recorder gives to every file say nothing about who speaks.
+_ANYBODY = re.compile(
+    r"|new|my|the|rec(ord(ing|ed)?)?|audio|sound|sample|clip|take|file|voice|memo|untitled|track"
+)
+
+
+def speakers_in(word: str, names: Sequence[str]) -> list[str]:
+    """Who says each clip of a word, as far as the files' names tell; else each clip is one.
+
+    Besides `speaker_nohash_n.wav`, names that end in a number are known:
+    `anna-3.wav`, `anna 3.wav` and `anna (3).wav` are by anna. What is the word
+    itself, or any recorder's name for a file, is nobody.
+    """
+    return [_speaker(word, name) for name in names]
+
+
+def _speaker(word: str, name: str) -> str:
+    if "_nohash_" in name:
+        return speaker_of(name)
+    stem = Path(name).stem
+    numbered = re.fullmatch(r"(.*?)[-_. ]*\(?\d{1,4}\)?", stem)
+    if numbered is None:
+        return stem
+    who = numbered.group(1).casefold()
+    bare = re.sub("[^a-z]", "", who.replace(word.casefold(), ""))
+    parts = [part for part in re.split("[^a-z]+", who) if part]
+    if not bare or all(_ANYBODY.fullmatch(part) or part in word for part in parts):
+        return stem
+    return numbered.group(1)
 
 
 def split_of_speaker(speaker: str) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from device.errors import CorpusError, KwsPiError
+from device.errors import CorpusError, KeywordError, KwsPiError
 from device.manifest import FrontEnd
 from train_host import corpus as corpora
 from train_host import folds
 from train_host.corpus import Clip, Corpus
 from train_host.features import FeatureStore, build_store
+from train_host.keyword import spoken
 from train_host.metrics import one_minus_auc
-from train_host.network import Network
+from train_host.network import BASE_32, Network
+from train_host.phrase import phrase_steps
 from train_host.scenes import Composer, Material, composer_for
 
 FEW = 50
@@ -26,22 +29,25 @@ FEW = 50
 hand, the real ones all go to validation."""
 
 
-KEYWORD_VERSIONS = {"embedded": 3, "recordings": 4}
+KEYWORD_VERSIONS = {"embedded": 3, "synthetic": 1, "recordings": 4}
 """Augmented forms of each synthetic clip of the keyword, by the kind of corpus ..."""
 REAL_VERSIONS = 8
 """... of each real one ..."""
 OTHER_VERSIONS = 1
 """... and of each other clip."""
+OTHERS = 1000
+"""A folder with fewer clips of other words gets those of the embedded corpus as well."""
 
 console = Console()
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what to train on; `read_corpus` and `Stores` take them."""
-    parser.add_argument("--keyword", default="sheila", help="a word of the corpus")
+    parser.add_argument("--keyword", default="sheila", type=_keyword, help="a word or a phrase")
     parser.add_argument("--data", type=Path, help="folder in the layout of Speech Commands")
     parser.add_argument("--speech", type=Path, help="folder of running speech without the keyword")
     parser.add_argument("--noise", type=Path, help="folder of noise")
+    parser.add_argument("--recordings", type=Path, help="folder of your own, by `make record`")
     parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
     parser.add_argument(
@@ -53,6 +59,13 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         help="train on all real clips of the keyword; cross-fitting then gives the figures",
     )
     parser.add_argument("--seed", type=int, default=0)
+
+
+def _keyword(text: str) -> str:
+    try:
+        return spoken(text)
+    except KeywordError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def command(
@@ -68,22 +81,35 @@ def command(
 
 
 def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
-    """The corpus that the arguments name, and its kind: `embedded` or `recordings`."""
+    """The corpus that the arguments name, and its kind.
+
+    That is `recordings`, `synthetic` (voices that say this keyword, and no
+    recording) or `embedded`. Raises CorpusError, one sentence, when the
+    keyword cannot be trained on it.
+    """
     if args.data is None:
-        corpus, kind = corpora.read_embedded(), "embedded"
+        corpus, kind = corpora.read_embedded(), "synthetic" if args.synthetic else "embedded"
     else:
-        corpus, kind = corpora.read_folder(args.data), "recordings"
+        corpus, kind = _folder(args), "recordings"
     if args.fold is not None or args.every_recording:
         corpus = folds.hold_out_keyword(corpus, args.keyword, args.fold)
-    elif args.synthetic is not None and len(corpus.of("training", args.keyword)) < FEW:
+    elif args.synthetic is not None and _few(corpus, args.keyword):
         corpus = corpora.hold_out_speakers(corpus, args.keyword)
         console.print(
             f"Fewer than {FEW} recordings of {args.keyword!r} could train: they and their "
             "speakers are kept for validation, and synthetic voices train."
         )
+    if args.recordings is not None:
+        corpus, kind = _with_own(corpus, args), "recordings"
     if args.synthetic is not None:
-        corpus = corpora.join([corpus, corpora.read_synthetic(args.synthetic)])
+        synthetic = corpora.read_synthetic(args.synthetic)
+        corpus = corpora.join([corpus, corpora.with_keyword(synthetic, args.keyword)])
     corpus.require(args.keyword)
+    if not folds.real_clips(corpus, args.keyword):
+        console.print(
+            f"No recording of {args.keyword!r} by a real voice: synthetic voices train, and "
+            "others that training does not hear validate."
+        )
     for split in ("training", "validation"):
         if not corpus.of(split, args.keyword):
             raise CorpusError(
@@ -93,9 +119,45 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
     return corpus, kind
 
 
+def _folder(args: argparse.Namespace) -> Corpus:
+    """The folder of recordings, with what it lacks from the embedded corpus."""
+    corpus = corpora.with_keyword(corpora.read_folder(args.data), args.keyword)
+    if args.synthetic is None and args.recordings is None:
+        corpus = corpora.deal_out(corpus, args.keyword)
+    embedded = corpora.with_keyword(corpora.read_embedded(), args.keyword)
+    others = [c for c in corpus.clips if c.word != args.keyword]
+    if len(others) < OTHERS:
+        console.print(
+            f"{args.data} holds {len(others)} clips of other words: those of the embedded corpus "
+            "are added."
+        )
+        clips = tuple(c for c in embedded.clips if c.word != args.keyword)
+        corpus = dataclasses.replace(corpus, clips=corpus.clips + clips)
+    return corpus if corpus.noise else dataclasses.replace(corpus, noise=embedded.noise)
+
+
+def _with_own(corpus: Corpus, args: argparse.Namespace) -> Corpus:
+    """The corpus and a user's own recordings of the keyword."""
+    own = corpora.read_samples(args.recordings, args.keyword)
+    speakers = len({clip.speaker for clip in own.clips})
+    console.print(
+        f"{len(own.clips)} own recordings of {args.keyword!r} by {speakers} "
+        f"speaker{'s' if speakers > 1 else ''}: most train, every fourth validates."
+    )
+    return corpora.join([corpus, own])
+
+
+def _few(corpus: Corpus, keyword: str) -> bool:
+    """Whether there are real clips of the keyword, but too few to train on."""
+    real = folds.real_clips(corpus, keyword)
+    return bool(real) and sum(clip.split == "training" for clip in real) < FEW
+
+
 def describe(corpus: Corpus, args: argparse.Namespace) -> str:
     """The corpus in words that hold no path of this machine."""
-    parts = ["Speech Commands layout" if args.data else corpus.name]
+    parts = ["Speech Commands layout" if args.data else "embedded corpus, synthetic voices"]
+    if args.recordings:
+        parts.append("own recordings")
     if args.synthetic:
         parts.append("synthetic voices")
     if args.speech:
@@ -130,22 +192,23 @@ class Stores:
                 folds.part(folds.real_clips(corpus, keyword), args.fold)[1]
                 + folds.part(synthetic, args.fold)[1],
             )
+        said = [
+            (clips, self._store(f"keyword, {origin}", clips, versions))
+            for origin, versions in (("real", REAL_VERSIONS), ("synthetic", KEYWORD_VERSIONS[kind]))
+            if (clips := [c for c in keywords if c.kind == origin])
+        ]
+        # Of each store the clips as they are: rooms would make them longer.
+        lengths = np.concatenate([np.diff(s.active[: len(c)], axis=1).ravel() for c, s in said])
         self.training = Material(
-            keyword=[
-                self._store(f"keyword, {origin}", clips, versions)
-                for origin, versions in (
-                    ("real", REAL_VERSIONS),
-                    ("synthetic", KEYWORD_VERSIONS[kind]),
-                )
-                if (clips := [c for c in keywords if c.kind == origin])
-            ],
+            keyword=[store for _, store in said],
             others=[
-                self._store(f"other words, {origin}", clips, OTHER_VERSIONS)
+                self._store(f"other words, {origin}", words, OTHER_VERSIONS)
                 for origin in ("real", "synthetic")
-                if (clips := [c for c in others if c.kind == origin])
+                if (words := [c for c in others if c.kind == origin])
             ],
             speech=self._optional("running speech", speech, "training"),
             noise=self._optional("noise", noise, "training"),
+            window=phrase_steps(keyword, lengths, FrontEnd(), BASE_32.stride[1]),
         )
         self.validation_clips = corpus.of("validation")
         self.validation = self._store("validation clips", self.validation_clips, 0)

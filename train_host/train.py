@@ -31,6 +31,7 @@ from train_host.fit import fit
 from train_host.methods import Training
 from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
+from train_host.phrase import fitted
 from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
 from train_host.stores import (
@@ -62,7 +63,7 @@ class Effort:
 
 
 QUICK = Effort(base=500, teacher=500, tutor=500, student=2000)
-"""For the embedded corpus: minutes on two cores."""
+"""For the embedded corpus and synthetic voices alone: minutes on two cores."""
 FULL = Effort(base=1500, teacher=1000, tutor=None, student=None)
 """For real recordings: less than an hour on two cores, the synthesis of voices not counted."""
 
@@ -97,6 +98,7 @@ def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Ne
     """
     if args.teacher is None:
         start = load_checkpoint(START)[0].train()
+        start.shape = fitted(start.shape, stores.training.window)
         return train_clips("teacher", start, effort.teacher, TEACHER_RATE, stores, args)
     teacher = load_published(args.teacher)
     save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
@@ -148,7 +150,8 @@ def run(args: argparse.Namespace) -> None:
         teacher = take_over(args)
     else:
         torch.manual_seed(args.seed)
-        train_clips("base", Network(BASE_32), effort.base, BASE_RATE, stores, args)
+        base = Network(fitted(BASE_32, stores.training.window))
+        train_clips("base", base, effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
     tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
     training = Training(

@@ -17,6 +17,10 @@ RECIPE ?=
 STORAGE ?=
 TRIALS ?=
 PI ?=
+INVENTORY ?=
+ASK_PASS ?=
+BATCH ?=
+PURGE ?=
 MODEL ?=
 NEGATIVES ?=
 POSITIVES ?=
@@ -40,7 +44,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate bench search methods record data corpus demo test lint deb deploy logs clean lock
+.PHONY: help setup compress train export report evaluate bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -62,14 +66,17 @@ help: ## print this list
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
-	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to"
+	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to; several with commas between them"
+	@echo "  INVENTORY=FILE    an Ansible inventory of Raspberry Pis, in place of PI"
+	@echo "  ASK_PASS=1        ask for the password of sudo on the Pi"
+	@echo "  BATCH=N           so many Pis at a time; without it one first, then five at a time"
 	@echo "  MODEL=FILE        the manifest (MODEL.json) of the model to show, measure or deploy"
 	@echo "  POSITIVES=DIR     clips of the keyword to evaluate on; several folders are parted by spaces, as are"
 	@echo "  NEGATIVES=DIR     recordings without the keyword, streamed as they are"
 	@echo "  IMPULSES=DIR      impulse responses of rooms"
 	@echo "  HELD_OUT=1        evaluate only on running speech and noise that training leaves out"
 	@echo "  FOLDS=DIR         evaluate the builds of a cross-fitting, each on what it held out"
-	@echo "  CONFIG=FILE       settings that replace the Pi's /etc/kws-pi/config.toml"
+	@echo "  CONFIG=FILE       settings for the Pi; they outweigh its /etc/kws-pi/config.toml"
 
 setup: ## make .venv with every locked package, the build of torch for the CPU
 	@train_host/setup.sh $(if $(SYNTH),voices)
@@ -129,19 +136,31 @@ lint: setup ## check the style and the types: ruff, mypy, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/debian/p*; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/debian/p* \
+	    deploy/ansible/scripts/*.sh; \
 	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
 
 deb: setup ## build the Debian package for the Pi (arm64) in build/
 	@$(PYTHON) -m deploy.build_deb $(if $(MODEL),--model "$(MODEL)")
 
-deploy: setup ## install on the Pi named by PI= and start the service
-	@$(PYTHON) -m deploy.deploy $(if $(PI),--pi "$(PI)") $(if $(MODEL),--model "$(MODEL)") \
-	    $(if $(CONFIG),--config "$(CONFIG)")
+FLEET = @$(PYTHON) -m deploy.fleet $@ $(if $(PI),--pi "$(PI)") \
+    $(if $(INVENTORY),--inventory "$(INVENTORY)") $(if $(ASK_PASS),--ask-pass)
 
-logs: ## follow the service's journal on the Pi named by PI=
-	@test -n "$(PI)" || { echo "say which Raspberry Pi: make logs PI=pi@raspberrypi.local" >&2; exit 2; }
-	ssh "$(PI)" journalctl --unit kws-pi --lines 50 --follow
+ansible:
+	@train_host/setup.sh deploy
+
+deploy: ansible ## install on the Pis named by PI= or INVENTORY= and start the service
+	$(FLEET) $(if $(MODEL),--model "$(MODEL)") $(if $(CONFIG),--config "$(CONFIG)") \
+	    $(if $(BATCH),--batch "$(BATCH)")
+
+undeploy: ansible ## remove it from those Pis (PURGE=1: their settings as well)
+	$(FLEET) $(if $(PURGE),--purge)
+
+status: ansible ## show how the service is on those Pis
+	$(FLEET)
+
+logs: ansible ## follow the service's journal on those Pis
+	$(FLEET)
 
 clean: ## remove what the other targets built, but not .venv and data/
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
@@ -162,4 +181,5 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group build --group device --group test -c requirements/host.txt -o requirements/device.txt
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
 	$(UNIVERSAL) --group peers -c requirements/host.txt -o requirements/peers.txt
+	$(UNIVERSAL) --group deploy -c requirements/host.txt -o requirements/deploy.txt
 	$(COMPILE) --no-deps --group bundle -c requirements/host.txt -o requirements/bundle.txt

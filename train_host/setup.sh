@@ -4,6 +4,7 @@
 #   train_host/setup.sh             .venv with the host group, the device group where it can be
 #                                   built, and kws-pi itself
 #   train_host/setup.sh voices      the same and the speech synthesisers (make corpus, SYNTH=1)
+#   train_host/setup.sh deploy      the same and Ansible (make deploy)
 #   train_host/setup.sh device      .venv-device: the device group alone, on Python 3.13;
 #                                   ends with status 3 where there is no Python 3.13
 #
@@ -16,9 +17,9 @@ stop() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 group=${1:-host}
 case $group in
-host | voices) venv=.venv ;;
+host | voices | deploy) venv=.venv ;;
 device) venv=.venv-device ;;
-*) stop "unknown group '$group'; say host, voices or device" ;;
+*) stop "unknown group '$group'; say host, voices, deploy or device" ;;
 esac
 [ "$(uname -s)" = Linux ] || stop "kws-pi is set up on Linux (x86-64 or aarch64) only"
 
@@ -183,6 +184,10 @@ else
 	install_device
 fi
 once project pyproject.toml -- install_project
+if [ "$group" = deploy ]; then
+	once deploy requirements/deploy.txt -- install_locked requirements/deploy.txt
+	apt_install openssh-client || say "ssh is missing: apt-get install openssh-client"
+fi
 if [ "$group" = voices ]; then
 	once voices requirements/voices.txt -- install_locked requirements/voices.txt
 	apt_install "${voice_packages[@]}" ||

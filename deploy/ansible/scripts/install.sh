@@ -1,0 +1,48 @@
+#!/bin/sh
+# install.sh PACKAGE [SETTINGS]: puts this device's settings in place where they are given ("none"
+# for none), installs a package over whatever is there, whole or half, and starts the service.
+package=$1
+settings=$2
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+
+apt() {
+	apt-get -y -q -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 \
+		-o DPkg::Lock::Timeout=120 "$@"
+}
+# The version stays the same when only the model changes, hence --reinstall.
+install() { apt install --reinstall --allow-downgrades "$@" "$package"; }
+lacking() {
+	apt install --simulate --no-install-recommends "$package" 2>/dev/null |
+		awk '$1 == "Inst" && $2 != "kws-pi" {printf " %s", $2}'
+}
+
+if [ "$settings" = none ]; then
+	rm -f /var/lib/kws-pi/config.toml
+elif [ -n "$settings" ]; then
+	# Under another name first: a power cut must not leave half a file.
+	mkdir -p /var/lib/kws-pi && cp "$settings" /var/lib/kws-pi/.config.toml.new &&
+		chmod 644 /var/lib/kws-pi/.config.toml.new &&
+		mv /var/lib/kws-pi/.config.toml.new /var/lib/kws-pi/config.toml || exit 1
+fi
+
+# An upgrade that lost power leaves this to do; apt refuses to work before it is done.
+dpkg --configure -a --force-confold
+
+# The package lists may name files that are no longer there; what is only recommended may be out
+# of reach.
+if ! install; then
+	apt update || echo "kws-pi: no package lists"
+	if ! install; then
+		echo "kws-pi: lacks$(lacking)"
+		install --no-install-recommends || exit 1
+	fi
+fi
+# What was written lies in memory so far, and a Pi is switched off by its plug.
+sync
+systemctl enable --quiet kws-pi.service || exit 1
+# The package has started it, if it has not been disabled.
+systemctl start kws-pi.service || {
+	echo "kws-pi: does not start"
+	journalctl --unit kws-pi --lines 8 --no-pager --output cat
+	exit 1
+}

@@ -33,11 +33,14 @@ PATIENCE_S = 60
 BATCHES: tuple[int, ...] = (1, 5)
 """One Pi first, so that what fails everywhere fails once; then so many at a time."""
 
+PUT_BACK = "put the previous version back"
+CHANGING = ("install", "hear")
+"""What has failed when the previous version is put back."""
 SHOWN = {
     "copy the package": "copying the package",
     "install": "installing it",
     "hear": "waiting until the service hears",
-    "put the previous version back": "putting the previous version back",
+    PUT_BACK: "putting the previous version back",
 }
 """Steps that the user is told of, as they begin."""
 
@@ -56,13 +59,19 @@ class Outcome:
     """What the attempt to put it back came to."""
     report: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def goes_on(self, task: str) -> bool:
+        """Whether a task that is about to begin will be carried out."""
+        if task != PUT_BACK:
+            return self.trouble is None
+        return bool(self.kept) and self.trouble is not None and self.trouble.task in CHANGING
+
     def take(self, event: Event) -> None:
         """Follows the playbook deploy.yml."""
         if event.kind == "start":
             self.reached = self.reached or event.task == "make a folder"
         elif event.task in ("report", "say what is wrong"):
             self.report = read_answers(event.output) or self.report
-        elif event.task in ("put the previous version back", "hear with the previous version"):
+        elif event.task in (PUT_BACK, "hear with the previous version"):
             heard = event.task.startswith("hear")
             if event.kind == "ok":
                 self.back = "listens" if heard else "installed"
@@ -96,8 +105,9 @@ def deploy(options: argparse.Namespace) -> None:
             "patience": PATIENCE_S,
         }
         for event in playbooks.run("deploy", variables):
-            outcomes[event.host].take(event)
-            if event.kind == "start" and event.task in SHOWN:
+            outcome = outcomes[event.host]
+            outcome.take(event)
+            if event.kind == "start" and event.task in SHOWN and outcome.goes_on(event.task):
                 print(f"{event.host}: {SHOWN[event.task]}", flush=True)
         if all(outcome.trouble is None and outcome.reached for outcome in outcomes.values()):
             _show_health(playbooks, hosts)

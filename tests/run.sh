@@ -14,4 +14,5 @@ case $status in
 3) echo "test: the device's tests are not run on Python 3.13, which is not on this machine or cannot build them" ;;
 *) exit "$status" ;;
 esac
+train_host/setup.sh deploy
 .venv/bin/python -m pytest -q

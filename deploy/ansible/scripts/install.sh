@@ -3,6 +3,7 @@
 # for none), installs a package over whatever is there, whole or half, and starts the service.
 package=$1
 settings=$2
+state=${KWS_PI_STATE:-/var/lib/kws-pi}
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 apt() {
@@ -17,12 +18,12 @@ lacking() {
 }
 
 if [ "$settings" = none ]; then
-	rm -f /var/lib/kws-pi/config.toml
+	rm -f "$state/config.toml"
 elif [ -n "$settings" ]; then
 	# Under another name first: a power cut must not leave half a file.
-	mkdir -p /var/lib/kws-pi && cp "$settings" /var/lib/kws-pi/.config.toml.new &&
-		chmod 644 /var/lib/kws-pi/.config.toml.new &&
-		mv /var/lib/kws-pi/.config.toml.new /var/lib/kws-pi/config.toml || exit 1
+	mkdir -p "$state" && cp "$settings" "$state/.config.toml.new" &&
+		chmod 644 "$state/.config.toml.new" &&
+		mv "$state/.config.toml.new" "$state/config.toml" || exit 1
 fi
 
 # An upgrade that lost power leaves this to do; apt refuses to work before it is done.

@@ -4,8 +4,9 @@
 # "nothing to keep" where none is wholly installed.
 set -e
 folder=$1
+state=${KWS_PI_STATE:-/var/lib/kws-pi}
 with=
-[ ! -e /var/lib/kws-pi/config.toml ] || cp -p /var/lib/kws-pi/config.toml "$folder/previous.toml"
+[ ! -e "$state/config.toml" ] || cp -p "$state/config.toml" "$folder/previous.toml"
 if [ "$(dpkg-query -W -f '${db:Status-Status}' kws-pi 2>/dev/null)" != installed ]; then
 	echo "nothing to keep"
 	exit 0

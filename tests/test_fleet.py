@@ -49,6 +49,9 @@ fi
 exec "$@"
 """
 
+SYSTEMCTL = r"""case "$*" in *MainPID*) echo 42 ;; *StatusText*)
+printf "ActiveState=active\nSubState=running\nStatusText={status}\n" ;; esac"""
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -70,8 +73,8 @@ class Pi:
         for path in programs.iterdir():
             path.chmod(0o755)
         self.answer("dpkg", 'case "$*" in *print-arch*) echo arm64 ;; esac')
-        self.answer("dpkg-query", "exit 1")
-        self.answer("systemctl", 'case "$*" in *MainPID*) echo 42 ;; esac')
+        self.answer("dpkg-query", 'case "$*" in *Status*) exit 1 ;; *Version*) echo 1.0 ;; esac')
+        self.answer("systemctl", SYSTEMCTL.format(status="listening; up 9 s"))
         self.answer("df", "printf 'x\\nx 0 0 9000000 0 /\\n'")
         host_key = folder / "host_key"
         subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", host_key], check=True)
@@ -190,11 +193,7 @@ def test_a_pi_that_hears_nothing_is_put_back_and_the_rest_left_alone(
     )
     # The new version is deaf; what was installed before hears.
     first.answer("kws-pi", 'grep -q previous.deb "$PI_FOLDER/asked"')
-    first.answer(
-        "systemctl",
-        'case "$*" in *MainPID*) echo 42 ;; *StatusText*)\n'
-        'printf "ActiveState=active\\nStatusText=waiting for microphone; up 9 s\\n" ;; esac',
-    )
+    first.answer("systemctl", SYSTEMCTL.format(status="waiting for microphone; up 9 s"))
     config = tmp_path / "new.toml"
     config.write_text("[indicator]\npin = 4\n")
     assert run(tmp_path, "deploy", "--model", str(LOUD), "--config", str(config)) == 1

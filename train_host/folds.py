@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from device.errors import CorpusError
 from train_host.corpus import Clip, Corpus
+from train_host.network import Network, load_checkpoint
 
 FOLDS = 3
 FILE = "held-out.json"
@@ -84,6 +88,26 @@ def hold_out_keyword(corpus: Corpus, keyword: str, fold: int | None) -> Corpus:
         return clip
 
     return dataclasses.replace(corpus, clips=tuple(map(moved, corpus.clips)))
+
+
+def mean_of(builds: Sequence[Path]) -> Network:
+    """The network whose weights are the mean of those of the builds' students.
+
+    Students that began with the same weights lie close together, and their
+    mean has learned from all that any of them has seen: M. Wortsman et al.,
+    "Model soups", ICML 2022 (arXiv 2203.05482). Raises CorpusError when a
+    build has no student or one of another shape.
+    """
+    students = [load_checkpoint(build / "student.pt")[0] for build in builds]
+    mean = students[0]
+    for build, student in zip(builds, students, strict=True):
+        if student.shape != mean.shape:
+            raise CorpusError(f"{build}: its student has another shape than that of {builds[0]}")
+    weights = [student.state_dict() for student in students]
+    mean.load_state_dict(
+        {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
+    )
+    return mean
 
 
 def _paths(clips: Iterable[Clip]) -> list[str]:

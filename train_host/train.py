@@ -28,6 +28,7 @@ from rich.logging import RichHandler
 from train_host.calibrate import calibrate
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
+from train_host.folds import mean_of
 from train_host.methods import Training
 from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
@@ -157,7 +158,10 @@ def run(args: argparse.Namespace) -> None:
     training = Training(
         stores.composer(teacher, args.seed), teacher, tutor, args.output, BATCH, args.seed
     )
-    student, curve = carry_out(recipe, training, effort.student)
+    if args.mean_of:
+        student, curve = mean_of(args.mean_of), []
+    else:
+        student, curve = carry_out(recipe, training, effort.student)
     gaps = stores.gaps(stream_scores(student, stores.validation))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
     detection, expected = calibrate(
@@ -179,6 +183,7 @@ def run(args: argparse.Namespace) -> None:
         effort=dataclasses.asdict(effort) | {"student": effort.student or recipe.steps},
         seed=args.seed,
         fold=args.fold,
+        mean_of=len(args.mean_of),
         curve=curve,
         detection=dataclasses.asdict(detection),
         expected=expected,
@@ -217,6 +222,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", choices=SIZES, default="tiny", help="recipe of the student")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own")
+    parser.add_argument(
+        "--mean-of",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="BUILD",
+        help="train no student, take the mean of those of a cross-fitting",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--steps", type=int, help="training steps of the student")
     return parser.parse_args(arguments)

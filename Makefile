@@ -44,12 +44,12 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock
+.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
 	@echo
-	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo
 	@echo "Variables:"
 	@echo "  KEYWORD='the words'  what to listen for: a word, or a phrase of two seconds at most (sheila)"
@@ -98,11 +98,18 @@ export: setup ## write ONNX, TorchScript and the manifest of the trained student
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"
 
+EVALUATE = --keyword $(WORDS) $(if $(HELD_OUT),--held-out) \
+    $(foreach file,$(MODEL),--model "$(file)") $(foreach dir,$(POSITIVES),--positives "$(dir)") \
+    $(foreach dir,$(NEGATIVES),--negatives "$(dir)") $(foreach dir,$(NOISE),--noise "$(dir)") \
+    $(foreach dir,$(IMPULSES),--impulses "$(dir)") $(if $(FOLDS),--folds $(FOLDS))
+
 evaluate: setup ## judge models on hours of audio: misses against false accepts an hour
-	@$(PYTHON) -m train_host.evaluation --keyword $(WORDS) $(if $(HELD_OUT),--held-out) \
-	    $(foreach file,$(MODEL),--model "$(file)") $(foreach dir,$(POSITIVES),--positives "$(dir)") \
-	    $(foreach dir,$(NEGATIVES),--negatives "$(dir)") $(foreach dir,$(NOISE),--noise "$(dir)") \
-	    $(foreach dir,$(IMPULSES),--impulses "$(dir)") $(if $(FOLDS),--folds $(FOLDS))
+	@$(PYTHON) -m train_host.evaluation $(EVALUATE)
+
+evaluate-peers: KEYWORD = alexa
+evaluate-peers: ## the same beside microWakeWord and openWakeWord, for "alexa" or another word of theirs
+	@train_host/setup.sh peers
+	@$(PYTHON) -m train_host.evaluation_peers $(EVALUATE)
 
 bench: setup ## measure base, shipped models and MODEL in one run
 	@mkdir -p build

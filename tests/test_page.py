@@ -33,6 +33,7 @@ SECTIONS = [
     "Result table",
     "Misses against false accepts (DET)",
     "Continuous audio",
+    "Beside other spotters",
     "Training",
     "Every method by itself",
     "Tried, and did not help",

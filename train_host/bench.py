@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import wave
@@ -40,6 +39,7 @@ from export.quantize import quantize_network
 from train_host.machine import machine
 from train_host.macs import count_graph_macs, state_dict_bytes
 from train_host.network import Network, load_checkpoint
+from train_host.worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "base"
@@ -67,38 +67,6 @@ class Subject:
     @property
     def name(self) -> str:
         return f"{self.model} {self.role}"
-
-
-class Worker:
-    """The process that runs one subject."""
-
-    def __init__(self, subject: Subject, recording: Path) -> None:
-        command = [sys.executable, "-m", "train_host.bench_worker"]
-        command += [str(subject.manifest), subject.role, str(recording)]
-        self._subject = subject
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, question: str) -> float:
-        """The answer in its unit. Raises ExportError when the process has ended."""
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        with contextlib.suppress(BrokenPipeError):
-            print(question, file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            said = self._process.stderr.read().strip().splitlines() or ["no reason given"]
-            raise ExportError(f"{self._subject.name} cannot be measured: {said[-1]}")
-        return float(answer)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 def base_subjects(folder: Path) -> list[Subject]:
@@ -183,7 +151,13 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
         status = stack.enter_context(console.status("starting a process for each file"))
         workers = {}
         for subject in subjects:
-            workers[subject] = Worker(subject, recording)
+            workers[subject] = Worker(
+                subject.name,
+                "train_host.bench_worker",
+                str(subject.manifest),
+                subject.role,
+                str(recording),
+            )
             stack.callback(workers[subject].end)
             workers[subject].ask("memory")  # it is there once it answers
         step = dict.fromkeys(subjects, float("inf"))

@@ -36,11 +36,9 @@ from train_host.machine import machine
 from train_host.page import write_page
 from train_host.page_evaluation import write_evaluation_page
 from train_host.stores import command
-from train_host.table import find_manifest
+from train_host.table import Row, find_manifest
 from train_host.tape_conditions import CONDITIONS, tapes
 from train_host.tape_material import Material, gather, read_fold
-
-FOLDED = "cross-fitted, {} folds"
 
 console = Console(width=max(110, Console().width))
 
@@ -100,7 +98,13 @@ def open_models(paths: Sequence[Path]) -> list[SpotterListener]:
 def evaluate_models(args: argparse.Namespace) -> Evaluation:
     """Models side by side on the same tapes."""
     listeners = open_models(args.model or shipped_models(args.keyword))
-    keyword = listeners[0].keyword
+    return side_by_side(listeners[0].keyword, listeners, args)
+
+
+def side_by_side(
+    keyword: str, listeners: Sequence[Listener], args: argparse.Namespace
+) -> Evaluation:
+    """Listeners for one keyword on the same tapes, from the folders that the arguments name."""
     material = gather(
         keyword,
         args.positives,
@@ -127,8 +131,16 @@ def evaluate_models(args: argparse.Namespace) -> Evaluation:
     return _evaluation(keyword, material.origins, notes, systems)
 
 
-def evaluate_folds(args: argparse.Namespace) -> Evaluation:
-    """Each fold's model on what it held out; models of one name are pooled."""
+def folded_name(name: str, folds: int) -> str:
+    """What a system is called whose models heard what their folds held out."""
+    return f"{name} (cross-fitted, {folds} folds)"
+
+
+def evaluate_folds(args: argparse.Namespace, peers: Sequence[Listener] = ()) -> Evaluation:
+    """Each fold's model on what it held out; models of one name are pooled.
+
+    `peers` hear every fold once, with the models of the first name.
+    """
     if args.model or args.positives or args.negatives or args.noise or args.held_out:
         raise CorpusError(
             "each fold brings its own model and recordings; "
@@ -150,12 +162,20 @@ def evaluate_folds(args: argparse.Namespace) -> Evaluation:
             )
         seen[listener.name] |= clips
         console.print(f"{folder.name}: {listener.name}")
-        runs.setdefault(listener.name, []).extend(
-            listen([listener], material, console.print, args.seed)
-        )
+        together: list[Listener] = [listener]
+        if listener.name == listeners[0].name:
+            together += peers
+        for each, run in zip(
+            together, listen(together, material, console.print, args.seed), strict=True
+        ):
+            runs.setdefault(each.name, []).append(run)
+    others = [peer.name for peer in peers]
     systems = [
-        summarise(f"{name} ({FOLDED.format(len(folds))})", folds) for name, folds in runs.items()
+        summarise(folded_name(name, len(folds)), folds)
+        for name, folds in runs.items()
+        if name not in others
     ]
+    systems += [summarise(name, runs[name]) for name in others]
     notes = [
         "Cross-fitted: each model heard only the part that its training, its hard negatives and "
         "its threshold had left out, and the counts are pooled. A model that is trained on "
@@ -189,16 +209,21 @@ def _say_what(material: Material) -> None:
 def show(evaluation: Evaluation) -> None:
     """Prints every table and how to read them."""
     for each in tables(evaluation):
-        table = RichTable(title=each.title, title_justify="left")
-        table.add_column("")
-        for name in each.names:
-            table.add_column(name, justify="right")
-        for row in each.rows:
-            table.add_row(row.label, *row.cells)
-        console.print(table)
+        print_table(each.title, each.names, each.rows)
     for line in explanations(evaluation):
         console.print(line, highlight=False)
     console.print(f"Measured with {evaluation.machine}.", highlight=False)
+
+
+def print_table(title: str, names: Sequence[str], rows: Sequence[Row]) -> None:
+    """`names`: of the columns after the labels'."""
+    table = RichTable(title=title, title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.label, *row.cells)
+    console.print(table)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -213,11 +238,8 @@ def run(args: argparse.Namespace) -> None:
         console.print(f"The report with it: {write_page(folder)}", soft_wrap=True)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m train_host.evaluation",
-        description="Judges models on hours of continuous audio.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what hears what; `side_by_side` and `evaluate_folds` take them."""
 
     def folders(option: str, text: str) -> None:
         parser.add_argument(
@@ -245,6 +267,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=Path("build"), metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m train_host.evaluation",
+        description="Judges models on hours of continuous audio.",
+    )
+    add_arguments(parser)
     return parser.parse_args(arguments)
 
 

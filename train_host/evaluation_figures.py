@@ -223,14 +223,21 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if not path.is_file():
         return None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        raw["systems"] = tuple(_system(system) for system in raw["systems"])
-        return Evaluation(**(raw | {"notes": tuple(raw["notes"])}))
+        return evaluation_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(
             f"{path}: not what `make evaluate` writes ({type(error).__name__}: {error}); "
             "run it again or remove the file"
         ) from error
+
+
+def evaluation_of(raw: dict[str, Any]) -> Evaluation:
+    """What JSON made of an evaluation, made one again.
+
+    Raises KeyError, TypeError, ValueError or AttributeError when it is something else.
+    """
+    systems = tuple(_system(system) for system in raw["systems"])
+    return Evaluation(**(raw | {"notes": tuple(raw["notes"]), "systems": systems}))
 
 
 def _system(raw: dict[str, Any]) -> System:

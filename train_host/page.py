@@ -4,9 +4,9 @@
 
 It measures nothing: figures come from KEYWORD.table.json, scores from
 scores.npz, training curves from the checkpoints, the evaluation on continuous
-audio from evaluation.json, and the findings of the laboratory and the search
-from laboratory.json and search.json, which lie in the build folder or else in
-models/.
+audio from evaluation.json, the comparison with other spotters from peers.json,
+and the findings of the laboratory and the search from laboratory.json and
+search.json, which lie in the build folder or else in models/.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from train_host.page_evaluation import evaluation_section
 from train_host.page_front import front
 from train_host.page_markup import document, legend, percent, plain, short, table
 from train_host.page_methods import did_not_help, methods, search
+from train_host.page_peers import peers_section
 from train_host.table import export_rows, headings, notes, result_sections
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -52,6 +53,7 @@ def render(contents: Contents) -> str:
         ("Result table", result_tables(contents.figures)),
         ("Misses against false accepts (DET)", errors(contents)),
         ("Continuous audio", evaluation_section(contents.evaluation)),
+        ("Beside other spotters", peers_section(contents.comparison)),
         ("Training", training(contents)),
         ("Every method by itself", methods(contents.laboratory, base)),
         ("Tried, and did not help", did_not_help(contents.laboratory)),

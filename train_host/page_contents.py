@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from device.errors import ExportError
 from device.manifest import Manifest, read_manifest
+from train_host import comparison
+from train_host.comparison import Comparison, read_comparison
 from train_host.evaluation_figures import FILE, Evaluation, read_evaluation
 from train_host.findings import Laboratory, Search, read_laboratory, read_search
 from train_host.keyword import slug
@@ -39,18 +41,20 @@ class Contents:
     curves: dict[str, list[tuple[float, float]]]
     """(step, mean loss) of the networks that were trained here."""
     evaluation: Evaluation | None
+    comparison: Comparison | None
     laboratory: Laboratory | None
     search: Search | None
 
 
 def read_contents(build: Path, models: Path) -> Contents:
     """Findings of the laboratory and the search lie in `build`, or else in `models`; those of the
-    evaluation in `build`, or else in the folder of the keyword beside it.
+    evaluation and the comparison in `build`, or else in the folder of the keyword beside it.
 
     Raises ExportError when the report has not been made yet.
     """
     path = find_manifest(build)
     manifest = read_manifest(path)
+    of_keyword = build.parent / slug(manifest.keyword)
     networks, curves = {}, {}
     for name in ORDER:
         if name not in NETWORKS and not (build / f"{name}.pt").is_file():
@@ -70,7 +74,8 @@ def read_contents(build: Path, models: Path) -> Contents:
         scores=scores,
         networks=networks,
         curves=curves,
-        evaluation=read_evaluation(_either(build, build.parent / slug(manifest.keyword), FILE)),
+        evaluation=read_evaluation(_either(build, of_keyword, FILE)),
+        comparison=read_comparison(_either(build, of_keyword, comparison.FILE)),
         laboratory=read_laboratory(_either(build, models, "laboratory.json")),
         search=read_search(_either(build, models, "search.json")),
     )

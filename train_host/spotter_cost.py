@@ -1,0 +1,116 @@
+"""What it costs to listen: CPU, memory and bytes of ours and of the peers, in one run.
+
+Every spotter runs in a process of its own (`train_host/cost_worker.py`), in
+turns, and its best round counts, so that a busy moment of the machine spoils
+no comparison.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import device
+from device.engine import DEFAULT_ENGINE, ROLES
+from device.manifest import read_manifest
+from train_host.bench import write_recording
+from train_host.cost_worker import OURS
+from train_host.peers import Peer
+from train_host.worker import Worker
+
+SECONDS = 30.0
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One spotter to measure."""
+
+    name: str
+    """What tables call it."""
+    version: str
+    """The package that runs it."""
+    spotter: str
+    which: str
+    """How `cost_worker` is told to open it."""
+    files: tuple[Path, ...]
+    """The files of its model that it loads."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one spotter takes."""
+
+    name: str
+    version: str
+    cpu_ms_per_second: float
+    """CPU time, in all threads, for a second of audio."""
+    peak_mib: float
+    """Peak memory of its process."""
+    model_bytes: int
+    """Bytes of the files that hold its model."""
+    files: tuple[str, ...]
+    """Their names."""
+
+
+def our_subject(manifest: Path, name: str) -> Subject:
+    """A model of ours in the engine that the device uses unless told otherwise.
+
+    Raises ManifestError when manifest or file cannot be read.
+    """
+    file = read_manifest(manifest).file(manifest, ROLES[DEFAULT_ENGINE])
+    version = f"kws-pi {device.__version__}, {DEFAULT_ENGINE}"
+    return Subject(name, version, OURS, str(manifest.resolve()), (file,))
+
+
+def peer_subject(peer: Peer, keyword: str) -> Subject:
+    return Subject(peer.name, peer.version, peer.package, keyword, peer.files)
+
+
+def measure(
+    subjects: Sequence[Subject],
+    seconds: float = SECONDS,
+    rounds: int = ROUNDS,
+    say: Callable[[str], None] = print,
+) -> tuple[Cost, ...]:
+    """The cost of every subject over the same speech of the embedded corpus.
+
+    `seconds` of audio make a round. Raises ExportError when one cannot be run.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kws-pi-cost-")))
+        recording = folder / "speech.wav"
+        write_recording("alexa", seconds, recording)
+        workers = []
+        for subject in subjects:
+            worker = Worker(
+                subject.name,
+                "train_host.cost_worker",
+                subject.spotter,
+                subject.which,
+                str(recording),
+            )
+            stack.callback(worker.end)
+            worker.ask("memory")  # it is there once it answers
+            workers.append(worker)
+        cpu = [float("inf")] * len(subjects)
+        for number in range(rounds):
+            say(f"CPU and memory, round {number + 1} of {rounds}")
+            cpu = [
+                min(best, worker.ask("listen")) for best, worker in zip(cpu, workers, strict=True)
+            ]
+        memory = [worker.ask("memory") for worker in workers]
+    return tuple(
+        Cost(
+            subject.name,
+            subject.version,
+            1000 * used / seconds,
+            peak / 2**20,
+            sum(file.stat().st_size for file in subject.files),
+            tuple(file.name for file in subject.files),
+        )
+        for subject, used, peak in zip(subjects, cpu, memory, strict=True)
+    )

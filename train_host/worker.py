@@ -1,0 +1,46 @@
+"""A process that is measured: it answers questions, one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+from device.errors import ExportError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Worker:
+    """A Python module in a process of its own.
+
+    Each line that it reads is a word, and it answers each with a number in a line.
+    """
+
+    def __init__(self, name: str, module: str, *arguments: str) -> None:
+        """`name`: what it measures, for the user."""
+        self._name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, question: str) -> float:
+        """The answer in its unit. Raises ExportError when the process has ended."""
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        with contextlib.suppress(BrokenPipeError):
+            print(question, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            said = self._process.stderr.read().strip().splitlines() or ["no reason given"]
+            raise ExportError(f"{self._name} cannot be measured: {said[-1]}")
+        return float(answer)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()

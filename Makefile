@@ -28,6 +28,7 @@ IMPULSES ?=
 HELD_OUT ?=
 FOLDS ?=
 CONFIG ?=
+HOURS ?=
 
 ifneq ($(words $(SIZE)) $(filter-out tiny small large,$(SIZE)),1 )
 $(error SIZE is "$(SIZE)": say SIZE=tiny, SIZE=small or SIZE=large)
@@ -44,7 +45,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock
+.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -76,6 +77,7 @@ help: ## print this list
 	@echo "  IMPULSES=DIR      impulse responses of rooms"
 	@echo "  HELD_OUT=1        evaluate only on running speech and noise that training leaves out"
 	@echo "  FOLDS=DIR         evaluate the builds of a cross-fitting, each on what it held out"
+	@echo "  HOURS=24          how many hours of sound the soak plays"
 	@echo "  CONFIG=FILE       settings for the Pi; they outweigh its /etc/kws-pi/config.toml"
 
 setup: ## make .venv with every locked package, the build of torch for the CPU
@@ -172,6 +174,15 @@ logs: ansible ## follow the service's journal on those Pis
 clean: ## remove what the other targets built, but not .venv and data/
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+audit: setup ## check every locked package for known vulnerabilities, where the network allows
+	@test -x build/audit/bin/pip-audit || { python3 -m venv build/audit && \
+	    build/audit/bin/pip install -q "$$(sed -n 's/^audit = \["\(.*\)"\]/\1/p' pyproject.toml)"; } || \
+	    echo "audit: pip-audit cannot be installed here, so nothing was checked"
+	@test ! -x build/audit/bin/pip-audit || $(PYTHON) -m deploy.audit --tool build/audit/bin/pip-audit
+
+soak: setup ## play HOURS=24 of sound through the daemon's parts: memory flat, silence silent
+	@PYTHONPATH=. $(PYTHON) tests/soak.py $(if $(HOURS),--hours $(HOURS)) $(if $(MODEL),--model "$(MODEL)")
 
 # Everything but torch and torchaudio is pinned with hashes for Python 3.11 to 3.13 on x86-64
 # and aarch64; one set of versions serves all groups.

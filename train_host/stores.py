@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,9 @@ class Stores:
     def __init__(self, corpus: Corpus, kind: str, args: argparse.Namespace) -> None:
         self.cache = args.cache
         self.seed = args.seed
-        keyword = args.keyword
+        self.kind = kind
+        self.keyword = keyword = args.keyword
 
-        others = [c for c in corpus.of("training") if c.word != keyword]
-        keywords = corpus.of("training", keyword)
         speech = corpora.read_recordings(args.speech).clips if args.speech else ()
         noise = corpus.noise
         if args.noise:
@@ -192,29 +192,36 @@ class Stores:
                 folds.part(folds.real_clips(corpus, keyword), args.fold)[1]
                 + folds.part(synthetic, args.fold)[1],
             )
-        said = [
-            (clips, self._store(f"keyword, {origin}", clips, versions))
-            for origin, versions in (("real", REAL_VERSIONS), ("synthetic", KEYWORD_VERSIONS[kind]))
-            if (clips := [c for c in keywords if c.kind == origin])
-        ]
-        # Of each store the clips as they are: rooms would make them longer.
-        lengths = np.concatenate([np.diff(s.active[: len(c)], axis=1).ravel() for c, s in said])
-        self.training = Material(
-            keyword=[store for _, store in said],
-            others=[
-                self._store(f"other words, {origin}", words, OTHER_VERSIONS)
-                for origin in ("real", "synthetic")
-                if (words := [c for c in others if c.kind == origin])
-            ],
-            speech=self._optional("running speech", speech, "training"),
-            noise=self._optional("noise", noise, "training"),
-            window=phrase_steps(keyword, lengths, FrontEnd(), BASE_32.stride[1]),
-        )
+        self._training = corpus.of("training"), speech, noise
         self.validation_clips = corpus.of("validation")
         self.validation = self._store("validation clips", self.validation_clips, 0)
         self.validation_speech = self._optional("validation speech", speech, "validation")
         self.is_keyword = np.array([c.word == keyword for c in self.validation_clips])
         self.is_real = np.array([c.kind == "real" for c in self.validation_clips])
+
+    @cached_property
+    def training(self) -> Material:
+        """What scenes are made of; computed when it is first asked for."""
+        clips, speech, noise = self._training
+        versions = {"real": REAL_VERSIONS, "synthetic": KEYWORD_VERSIONS[self.kind]}
+        said = [
+            (chosen, self._store(f"keyword, {origin}", chosen, versions[origin]))
+            for origin in ("real", "synthetic")
+            if (chosen := [c for c in clips if c.word == self.keyword and c.kind == origin])
+        ]
+        # Of each store the clips as they are: rooms would make them longer.
+        lengths = np.concatenate([np.diff(s.active[: len(c)], axis=1).ravel() for c, s in said])
+        return Material(
+            keyword=[store for _, store in said],
+            others=[
+                self._store(f"other words, {origin}", words, OTHER_VERSIONS)
+                for origin in ("real", "synthetic")
+                if (words := [c for c in clips if c.word != self.keyword and c.kind == origin])
+            ],
+            speech=self._optional("running speech", speech, "training"),
+            noise=self._optional("noise", noise, "training"),
+            window=phrase_steps(self.keyword, lengths, FrontEnd(), BASE_32.stride[1]),
+        )
 
     def _store(self, name: str, clips: Any, versions: int) -> FeatureStore:
         with Progress(console=console, transient=True) as progress:

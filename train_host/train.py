@@ -33,7 +33,7 @@ from train_host.methods import Training
 from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
 from train_host.phrase import fitted
-from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
+from train_host.recipe import FOLDER, Curve, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
 from train_host.stores import (
     Stores,
@@ -130,6 +130,18 @@ def find_tutor(
     return tutor
 
 
+def find_student(
+    recipe: Recipe, teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
+) -> tuple[Network, Curve]:
+    """The student that the recipe makes, or the mean of others, and its curve."""
+    if args.mean_of:
+        return mean_of(args.mean_of), []
+    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
+    scenes = stores.composer(teacher, args.seed)
+    training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
+    return carry_out(recipe, training, effort.student)
+
+
 def choose_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe that the arguments name. Raises RecipeError when it cannot be read."""
     return read_recipe(args.recipe or FOLDER / f"{args.size}.toml")
@@ -154,14 +166,7 @@ def run(args: argparse.Namespace) -> None:
         base = Network(fitted(BASE_32, stores.training.window))
         train_clips("base", base, effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
-    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
-    training = Training(
-        stores.composer(teacher, args.seed), teacher, tutor, args.output, BATCH, args.seed
-    )
-    if args.mean_of:
-        student, curve = mean_of(args.mean_of), []
-    else:
-        student, curve = carry_out(recipe, training, effort.student)
+    student, curve = find_student(recipe, teacher, stores, args, effort)
     gaps = stores.gaps(stream_scores(student, stores.validation))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
     detection, expected = calibrate(

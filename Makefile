@@ -45,7 +45,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb ansible deploy undeploy status logs clean lock audit soak
+.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -155,20 +155,25 @@ deb: setup ## build the Debian package for the Pi (arm64) in build/
 FLEET = @$(PYTHON) -m deploy.fleet $@ $(if $(PI),--pi "$(PI)") \
     $(if $(INVENTORY),--inventory "$(INVENTORY)") $(if $(ASK_PASS),--ask-pass)
 
+.PHONY: named ansible
+named:
+	@test -n "$(PI)$(INVENTORY)" || { echo "say which Raspberry Pi: make $(MAKECMDGOALS)" \
+	    "PI=pi@raspberrypi.local, several with commas between them, or INVENTORY=FILE" >&2; exit 2; }
+
 ansible:
 	@train_host/setup.sh deploy
 
-deploy: ansible ## install on the Pis named by PI= or INVENTORY= and start the service
+deploy: named ansible ## install on the Pis named by PI= or INVENTORY= and start the service
 	$(FLEET) $(if $(MODEL),--model "$(MODEL)") $(if $(CONFIG),--config "$(CONFIG)") \
 	    $(if $(BATCH),--batch "$(BATCH)")
 
-undeploy: ansible ## remove it from those Pis (PURGE=1: their settings as well)
+undeploy: named ansible ## remove it from those Pis (PURGE=1: their settings as well)
 	$(FLEET) $(if $(PURGE),--purge)
 
-status: ansible ## show how the service is on those Pis
+status: named ansible ## show how the service is on those Pis
 	$(FLEET)
 
-logs: ansible ## follow the service's journal on those Pis
+logs: named ansible ## follow the service's journal on those Pis
 	$(FLEET)
 
 clean: ## remove what the other targets built, but not .venv and data/

@@ -76,7 +76,7 @@ def make_fold(folder: Path, seed: int, threshold: float) -> Path:
         for kind, path in held.items()
     }
     folds.HeldOut(clips["speech"], clips["noise"], clips["keywords"]).write(folder)
-    shutil.copy(LOUD.with_suffix(".onnx"), folder)
+    shutil.copytree(LOUD.parent, folder, dirs_exist_ok=True)
     dataclasses.replace(manifest, detection=detection).write(folder / LOUD.name)
     return folder
 
@@ -123,8 +123,8 @@ def test_bad_input_is_one_sentence(
 def test_the_page_escapes_what_it_was_given(tmp_path: Path) -> None:
     held = sounds(tmp_path)
     odd = held["speech"].parent.rename(tmp_path / "<script>alert(1)")
-    model = shutil.copy(LOUD, tmp_path / "<b>.json")
-    shutil.copy(LOUD.with_suffix(".onnx"), tmp_path)
+    folder = Path(shutil.copytree(LOUD.parent, tmp_path / "loud"))
+    model = (folder / LOUD.name).rename(folder / "<b>.json")
     arguments = ["--model", str(model), "--negatives", str(odd), "--output", str(tmp_path)]
     folders = [
         f"--{option}={held[kind].parent}"

@@ -93,6 +93,8 @@ def test_the_swept_threshold_is_the_lowest_that_keeps_to_the_rate() -> None:
     assert threshold_for(curve, 1.0, 2.0) == 0.6
     assert threshold_for(curve, 0.5, 2.0) == 0.8
     assert threshold_for(curve, 5.0, 2.0) == 0.2
+    assert threshold_for(curve, 0.95, 1.08) == 0.8
+    assert threshold_for(curve, 0.5, 1.08) is None, "one in 1.08 h is not 0.5 an hour"
     assert threshold_for(curve, 0.2, 2.0) is None, "of two hours, 0.2 an hour cannot be told"
     assert threshold_for(curve[:2], 1.0, 2.0) is None
 

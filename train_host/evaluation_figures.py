@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ THRESHOLDS = tuple(float(t) for t in np.round(1 / (1 + np.exp(-LOGITS)), 6))
 """What the sweep tries: 0.018 to 0.99988, evenly spaced in log odds, since good models are sure."""
 RATES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """False accepts an hour for which the misses are told."""
+TOLERANCE = 0.1
 FILE = "evaluation.json"
 
 
@@ -161,10 +163,11 @@ def summarise(name: str, runs: Sequence[Run], peak_mib: float | None = None) -> 
 def threshold_for(curve: Sequence[Swept], rate: float, hours: float) -> float | None:
     """The lowest threshold from which on no more than `rate` false accepts an hour come.
 
-    None where the hours are too few to tell (they would have to allow for one
-    false accept at least, rounded), or where even the highest gives more.
+    A rate is kept to within TOLERANCE, so that of 5 h one false accept counts as
+    0.2 an hour. None where the hours are too few to tell (the rate must allow for
+    one false accept at least), or where even the highest threshold gives more.
     """
-    allowed = round(rate * hours)
+    allowed = math.floor(rate * hours * (1 + TOLERANCE))
     found = None
     for point in reversed(curve):
         if not allowed or point.false_accepts > allowed:

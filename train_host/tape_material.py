@@ -242,7 +242,10 @@ def _entry(path: str, word: str, speaker: str, kind: str = "real") -> Clip:
 
 
 def _names(folders: Sequence[Path]) -> str:
-    return ", ".join(folder.resolve().name for folder in folders)
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [f"{folder.resolve().parent.name}/{folder.name}" for folder in folders]
+    return ", ".join(names)
 
 
 def _origin_of_rooms(folders: Sequence[Path]) -> str:

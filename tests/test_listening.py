@@ -65,7 +65,7 @@ def test_a_listener_detects_what_the_spotter_detects() -> None:
     samples = bursts(20, at=(2.0, 7.0, 8.9, 15.0)).astype(np.float32) / 32768
     listener = SpotterListener(LOUD)
     heard = hear(listener, make_tape("bursts", samples, (event(2.0, 2.4),)))
-    hits = Spotter(load_model(LOUD)).push(samples, 0.0)
+    hits = Spotter(load_model(LOUD, "onnxruntime")).push(samples, 0.0)
     assert len(hits) == 4
     np.testing.assert_allclose(
         detections(heard.trace, listener.detection, heard.step_s), [hit.time_s for hit in hits]

@@ -51,14 +51,14 @@ class Listener(Protocol):
 
 
 class SpotterListener:
-    """An exported model in the device's own loop.
+    """An exported model, its ONNX file, in the device's own loop.
 
     Raises ManifestError or SetupError as `load_model` does.
     """
 
     def __init__(self, manifest: Path, name: str | None = None) -> None:
         self.name = name or manifest.stem
-        self._spotter = Spotter(load_model(manifest))
+        self._spotter = Spotter(load_model(manifest, "onnxruntime"))
         self.keyword = self._spotter.keyword
         self.detection = self._spotter.detection
         self.step_s = self._spotter.step_samples / RATE

@@ -18,7 +18,8 @@ def test_what_was_heard_is_not_heard_again(tmp_path: Path) -> None:
     again = KeptPeer(peer, "loud", tmp_path).probabilities(samples)
     np.testing.assert_array_equal(again, first)
     assert peer.heard == len(samples)
-    np.testing.assert_array_equal(SpotterListener(LOUD).probabilities(samples), first)
+    # The stand-in runs the device's engine, the evaluation the ONNX file.
+    np.testing.assert_allclose(SpotterListener(LOUD).probabilities(samples), first, atol=1e-4)
     assert len(detections(first, peer.detection, peer.step_s)) == 2
 
 

@@ -9,7 +9,6 @@ read without running code and checked key by key.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import sys
@@ -19,6 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import ManifestError
+
+# hashlib loads OpenSSL, which takes 5 MiB; the standard library's `random` does the same.
+try:
+    from _sha2 import sha256
+except ImportError:  # Python 3.11
+    from hashlib import sha256
 
 FORMAT = 1
 
@@ -145,7 +150,7 @@ class Manifest:
             raise ManifestError(
                 f"{path}: cannot be read ({error.strerror}); copy all of the model's files"
             ) from error
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
+        if sha256(content).hexdigest() != entry.sha256:
             raise ManifestError(
                 f"{path}: its SHA-256 differs from the one in {manifest_path.name}; "
                 "copy or export the model again"
@@ -156,7 +161,7 @@ class Manifest:
 def describe_file(path: Path) -> ModelFile:
     """The manifest's entry for a file that has just been written."""
     content = path.read_bytes()
-    return ModelFile(path.name, hashlib.sha256(content).hexdigest(), len(content))
+    return ModelFile(path.name, sha256(content).hexdigest(), len(content))
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -16,6 +16,7 @@ TEACHERS ?=
 RECIPE ?=
 STORAGE ?=
 TRIALS ?=
+INSTRUCTIONS ?=
 PI ?=
 INVENTORY ?=
 ASK_PASS ?=
@@ -67,6 +68,7 @@ help: ## print this list
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
+	@echo "  INSTRUCTIONS=1    let the benchmark count instructions too, which takes minutes (valgrind)"
 	@echo "  PI=USER@HOST      the Raspberry Pi to deploy to; several with commas between them"
 	@echo "  INVENTORY=FILE    an Ansible inventory of Raspberry Pis, in place of PI"
 	@echo "  ASK_PASS=1        ask for the password of sudo on the Pi"
@@ -115,7 +117,8 @@ evaluate-peers: ## the same beside microWakeWord and openWakeWord, for "alexa" o
 
 bench: setup ## measure base, shipped models and MODEL in one run
 	@mkdir -p build
-	@$(PYTHON) -m train_host.bench $(if $(MODEL),--model "$(MODEL)") --json build/bench.json
+	@$(PYTHON) -m train_host.bench $(if $(MODEL),--model "$(MODEL)") --json build/bench.json \
+	    $(if $(INSTRUCTIONS),--instructions)
 
 search: setup ## search shapes and recipes for the front of MACs, bytes and quality (STORAGE=)
 	@$(PYTHON) -m train_host.search $(CORPUS) --build "$(BUILD)" --output "$(BUILD)/search.json" \

@@ -21,7 +21,7 @@ from device.errors import ManifestError
 
 # hashlib loads OpenSSL, which takes 5 MiB; the standard library's `random` does the same.
 try:
-    from _sha2 import sha256
+    from _sha2 import sha256  # type: ignore[import-not-found]
 except ImportError:  # Python 3.11
     from hashlib import sha256
 

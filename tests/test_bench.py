@@ -1,6 +1,7 @@
 """The benchmark: that every form computes the same, what it says, and that the base is the base."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from device.manifest import read_manifest  # noqa: E402
 from device.model import manifests_in  # noqa: E402
 from export.gate import offline  # noqa: E402
 from export.graph import write_network, write_with_front_end  # noqa: E402
+from export.npz import npz_bytes  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
 from export.torchscript import save, write_streaming  # noqa: E402
 from train_host import bench  # noqa: E402
 from train_host.bench_worker import open_model, peak_memory, time_listening, time_steps  # noqa: E402
 from train_host.macs import count_graph_macs, count_macs, parameters  # noqa: E402
 from train_host.network import BASE_32, Network, load_checkpoint  # noqa: E402
+from train_host.worker import count_instructions  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LOUD = ROOT / "tests" / "loud" / "loud.json"
@@ -36,15 +39,16 @@ def network():
 
 @pytest.fixture(scope="module")
 def manifest_path(network, tmp_path_factory) -> Path:
-    """A student of random weights in three forms."""
+    """A student of random weights in four forms."""
     folder = tmp_path_factory.mktemp("student")
     weights = quantize_network(network)
     (folder / "x.onnx").write_bytes(write_network(network, weights).SerializeToString())
     (folder / "x.frontend.onnx").write_bytes(
         write_with_front_end(network, weights).SerializeToString()
     )
+    (folder / "x.npz").write_bytes(npz_bytes(onnx.load(folder / "x.onnx")))
     save(write_streaming(network, weights), folder / "x.ts")
-    files = {"onnx": "x.onnx", "frontend_onnx": "x.frontend.onnx", "ts": "x.ts"}
+    files = {"npz": "x.npz", "onnx": "x.onnx", "frontend_onnx": "x.frontend.onnx", "ts": "x.ts"}
     bench.manifest_of(network, "sheila", folder, files).write(folder / "x.json")
     return folder / "x.json"
 
@@ -74,8 +78,9 @@ def test_table_sets_every_file_against_the_base(manifest_path: Path, capsys, tmp
     figures = bench.bench({"student": manifest_path}, seconds=1, rounds=1)
     rows = figures["rows"]
     assert list(rows) == [
-        "base onnx", "base frontend_onnx", "base ts", "base int8 onnx",
-        "student onnx", "student frontend_onnx", "student ts",
+        "base npz", "base onnx", "base frontend_onnx", "base ts",
+        "base int8 npz", "base int8 onnx",
+        "student npz", "student onnx", "student frontend_onnx", "student ts",
     ]  # fmt: skip
     base, student = rows["base onnx"], rows["student onnx"]
     assert base["macs_clip"] == 432_672
@@ -91,7 +96,11 @@ def test_table_sets_every_file_against_the_base(manifest_path: Path, capsys, tmp
         for key in ("microseconds_per_step", "cpu_ms_per_second"):
             assert row["ratios"][key] == twin[key] / row[key]
     assert rows["student ts"]["against"] == "base ts"
-    # torch takes its memory in the processes of its own files alone.
+    assert rows["student npz"]["against"] == rows["base int8 npz"]["against"] == "base npz"
+    assert all(row["cpu_ms_to_start"] > 20 for row in rows.values())
+    # ONNX Runtime takes its memory in the processes of its own files alone ...
+    assert rows["student npz"]["peak_memory"] < rows["student onnx"]["peak_memory"] - 10 * 2**20
+    # ... and torch takes its memory in the processes of its own files alone.
     assert rows["student onnx"]["peak_memory"] < rows["student ts"]["peak_memory"] / 2
 
     bench.show(figures)
@@ -100,6 +109,23 @@ def test_table_sets_every_file_against_the_base(manifest_path: Path, capsys, tmp
     for text in ("432,672", "base.int8.onnx", "x.frontend.onnx", f"{student['bytes']:,}"):
         assert text in shown
     assert json.loads((tmp_path / "bench.json").read_text()) == figures
+
+
+def test_instructions_are_those_of_the_audio(manifest_path: Path, tmp_path: Path):
+    if shutil.which("valgrind") is None:
+        pytest.skip("needs valgrind")
+    subject = bench.subjects_of(manifest_path, "student")[0]
+    assert subject.role == "npz"
+    figures = {"rows": {subject.name: {}}}
+    bench.add_instructions(figures, [subject], seconds=1)
+    # 12.5 steps, each of some dozens of thousands.
+    assert 2e5 < figures["rows"][subject.name]["instructions_per_second"] < 2e7
+
+
+def test_without_valgrind_nothing_is_counted(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ExportError, match="apt-get install valgrind"):
+        count_instructions("listen", "nothing", "nothing")
 
 
 def test_file_that_cannot_be_run_is_named(manifest_path: Path, network, tmp_path: Path):

@@ -1,12 +1,13 @@
 """Measures the base and every exported model side by side: `make bench`.
 
-    python -m train_host.bench [--model MODEL.json] [--json FILE]
+    python -m train_host.bench [--model MODEL.json] [--json FILE] [--instructions]
 
 Every file runs in a process of its own, in turns, and its best round counts,
 so that a busy moment of the machine spoils no comparison. Times are of one
 thread's CPU. What each is set against is the hidden-32 base in the same run:
 MACs against its MACs, bytes against its state dict, times against its float
-file of the same kind.
+file of the same kind. Instructions are those that valgrind counts, which no
+other work on the machine disturbs, of the two engines that the device has.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from device.engine import ROLES
 from device.errors import ExportError, KwsPiError
 from device.manifest import Detection, Manifest, describe_file, read_manifest
 from device.model import manifests_in
 from export.gate import gate_speech
 from export.graph import write_network, write_with_front_end
+from export.npz import npz_bytes
 from export.quantize import quantize_network
 from train_host.machine import machine
 from train_host.macs import count_graph_macs, state_dict_bytes
@@ -45,7 +48,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "base"
 SECONDS = 60
 ROUNDS = 5
-ONNX_ROLES = ("onnx", "frontend_onnx")
+COUNTED_SECONDS = 10
+"""Audio in which instructions are counted: under valgrind the device is fifty times slower."""
 
 console = Console(width=max(130, Console().width))
 
@@ -69,20 +73,31 @@ class Subject:
         return f"{self.model} {self.role}"
 
 
+def worker_of(subject: Subject, recording: Path) -> tuple[str, ...]:
+    """What runs a subject over a recording: a name, a module and its arguments."""
+    module = "train_host.bench_worker"
+    return subject.name, module, str(subject.manifest), subject.role, str(recording)
+
+
 def base_subjects(folder: Path) -> list[Subject]:
     """The hidden-32 base in every form that it is compared in, written into `folder`."""
     network, record = load_checkpoint(BASE / "base.pt")
-    (folder / "base.onnx").write_bytes(write_network(network, {}).SerializeToString())
+    for name, weights in (("base", {}), ("base.int8", quantize_network(network))):
+        graph = write_network(network, weights)
+        (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
+        (folder / f"{name}.npz").write_bytes(npz_bytes(graph))
     (folder / "base.frontend.onnx").write_bytes(
         write_with_front_end(network, {}).SerializeToString()
     )
     shutil.copy(BASE / "base.ts", folder)
-    (folder / "base.int8.onnx").write_bytes(
-        write_network(network, quantize_network(network)).SerializeToString()
-    )
     forms = {
-        "base": {"onnx": "base.onnx", "frontend_onnx": "base.frontend.onnx", "ts": "base.ts"},
-        "base int8": {"onnx": "base.int8.onnx"},
+        "base": {
+            "npz": "base.npz",
+            "onnx": "base.onnx",
+            "frontend_onnx": "base.frontend.onnx",
+            "ts": "base.ts",
+        },
+        "base int8": {"npz": "base.int8.npz", "onnx": "base.int8.onnx"},
     }
     found = []
     for model, files in forms.items():
@@ -124,7 +139,7 @@ def subjects_of(path: Path, model: str) -> list[Subject]:
             macs.clip,
             macs.stream_second,
             manifest.file(path, role).stat().st_size,
-            f"base {role if role in ONNX_ROLES else 'ts'}",
+            f"base {'ts' if 'ts' in role else role}",
         )
         for role in manifest.files
     ]
@@ -151,13 +166,7 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
         status = stack.enter_context(console.status("starting a process for each file"))
         workers = {}
         for subject in subjects:
-            workers[subject] = Worker(
-                subject.name,
-                "train_host.bench_worker",
-                str(subject.manifest),
-                subject.role,
-                str(recording),
-            )
+            workers[subject] = Worker(*worker_of(subject, recording))
             stack.callback(workers[subject].end)
             workers[subject].ask("memory")  # it is there once it answers
         step = dict.fromkeys(subjects, float("inf"))
@@ -168,6 +177,7 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
                 step[subject] = min(step[subject], worker.ask("step"))
                 listen[subject] = min(listen[subject], worker.ask("listen"))
         memory = {subject: int(worker.ask("memory")) for subject, worker in workers.items()}
+        start = {subject: worker.ask("start") for subject, worker in workers.items()}
     rows = {
         s.name: {
             "model": s.model,
@@ -179,6 +189,7 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
             "microseconds_per_step": step[s],
             "cpu_ms_per_second": 1000 * listen[s] / seconds,
             "peak_memory": memory[s],
+            "cpu_ms_to_start": 1000 * start[s],
         }
         for s in subjects
     }
@@ -188,6 +199,21 @@ def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, A
         "rounds": rounds,
         "rows": rows,
     }
+
+
+def add_instructions(figures: dict[str, Any], subjects: list[Subject], seconds: float) -> None:
+    """Counts the instructions for a second of audio of every file that the device can run.
+
+    Raises ExportError when there is no valgrind.
+    """
+    with tempfile.TemporaryDirectory(prefix="kws-pi-bench-") as folder:
+        recording = Path(folder) / "speech.wav"
+        write_recording(read_manifest(subjects[0].manifest).keyword, seconds, recording)
+        for subject in subjects:
+            if subject.role in ROLES.values():
+                with console.status(f"counting the instructions of {subject.name}"):
+                    counted = count_instructions("listen", *worker_of(subject, recording))
+                figures["rows"][subject.name]["instructions_per_second"] = counted / seconds
 
 
 def add_ratios(figures: dict[str, Any], subjects: list[Subject], state_dict: int) -> None:
@@ -224,7 +250,8 @@ def show(figures: dict[str, Any]) -> None:
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right")
         table.add_column("base / it", justify="right")
-    table.add_column("MiB, peak", justify="right")
+    for heading in ("M instr. a second", "ms CPU to start", "MiB, peak"):
+        table.add_column(heading, justify="right")
     before = None
     for row in figures["rows"].values():
         if row["model"] != before:
@@ -233,15 +260,19 @@ def show(figures: dict[str, Any]) -> None:
         cells = []
         for _, key, form in COLUMNS:
             cells += [form.format(row[key]), f"{row['ratios'][key]:.2f}"]
-        table.add_row(f"  {row['file']}", *cells, f"{row['peak_memory'] / 2**20:.0f}")
+        counted = row.get("instructions_per_second")
+        cells.append(f"{counted / 1e6:.2f}" if counted else "-")
+        cells += [f"{row['cpu_ms_to_start']:.0f}", f"{row['peak_memory'] / 2**20:.1f}"]
+        table.add_row(f"  {row['file']}", *cells)
         before = row["model"]
     console.print(table)
     console.print(
         "MACs are the network's, without the log-mel. A step is 80 ms: of the file alone, which in "
-        ".frontend.onnx and .ts holds the log-mel too. CPU a second of audio and peak memory: the "
-        "whole loop of `kws-pi listen` in a process of its own. Bytes are set against the base's "
-        f"state dict ({figures['base_state_dict_bytes']:,} bytes), times against the base's float "
-        "file of the same kind.",
+        ".frontend.onnx and .ts holds the log-mel too; .npz is for the engine in numpy. CPU and "
+        "instructions a second of audio and peak memory: the whole loop of `kws-pi listen` in a "
+        "process of its own; CPU to start: until its model is loaded, measured once. Bytes are set "
+        f"against the base's state dict ({figures['base_state_dict_bytes']:,} bytes), times "
+        "against the base's float file of the same kind.",
         highlight=False,
     )
     console.print(
@@ -251,8 +282,13 @@ def show(figures: dict[str, Any]) -> None:
     )
 
 
-def bench(models: dict[str, Path], seconds: float, rounds: int) -> dict[str, Any]:
-    """Every figure of the base and of the models, by name."""
+def bench(
+    models: dict[str, Path], seconds: float, rounds: int, counted_seconds: float = 0
+) -> dict[str, Any]:
+    """Every figure of the base and of the models, by name.
+
+    Instructions are counted in `counted_seconds` of audio, if any.
+    """
     with tempfile.TemporaryDirectory(prefix="kws-pi-base-") as folder:
         subjects = base_subjects(Path(folder))
         for name, path in models.items():
@@ -260,6 +296,8 @@ def bench(models: dict[str, Path], seconds: float, rounds: int) -> dict[str, Any
         figures = measure(subjects, seconds, rounds)
         network, _ = load_checkpoint(BASE / "base.pt")
         add_ratios(figures, subjects, state_dict_bytes(network))
+        if counted_seconds:
+            add_instructions(figures, subjects, counted_seconds)
     return figures
 
 
@@ -272,11 +310,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures base and models side by side.")
     parser.add_argument("--model", type=Path, help="manifest of one more model")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures here")
+    parser.add_argument("--instructions", action="store_true", help="count instructions as well")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
         paths = [*manifests_in(ROOT / "models"), *([args.model] if args.model else [])]
-        figures = bench(name_models(paths), SECONDS, ROUNDS)
+        counted = COUNTED_SECONDS if args.instructions else 0
+        figures = bench(name_models(paths), SECONDS, ROUNDS, counted)
         show(figures)
         if args.json:
             write_json(figures, args.json)

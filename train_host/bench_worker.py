@@ -7,6 +7,7 @@ that its memory is that of the device's loop. Each line on its standard input
 is a word, answered by a number in a line:
 
 * `step`: microseconds of CPU for one step of the file alone, mean of many;
+* `start`: seconds of CPU that the process took until the model was loaded;
 * `listen`: seconds of CPU to read the recording and run `Spotter` over it, as
   `kws-pi listen` does;
 * `memory`: the most bytes of memory that the process has had resident.
@@ -138,7 +139,9 @@ def main(arguments: list[str]) -> int:
     except KwsPiError as error:
         print(error, file=sys.stderr)
         return 1
+    started = time.process_time()
     answers = {
+        "start": lambda: started,
         "step": lambda: time_steps(model),
         "listen": lambda: time_listening(model, recording),
         "memory": peak_memory,

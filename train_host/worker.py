@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +47,32 @@ class Worker:
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+def count_instructions(question: str, name: str, module: str, *arguments: str) -> int:
+    """The instructions that such a module takes to answer a question, counted by valgrind.
+
+    No other work on the machine disturbs them. What the module does before it
+    answers is left out: the question is put once, and twice in another
+    process. Raises ExportError without valgrind or when the process fails.
+    """
+    if shutil.which("valgrind") is None:
+        raise ExportError("valgrind counts the instructions; install it: apt-get install valgrind")
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    totals = []
+    for times in (1, 2):
+        done = subprocess.run(
+            [*command, sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # both begin alike
+            input=f"{question}\n" * times,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"Collected : (\d+)", done.stderr)
+        if done.returncode or not found:
+            said = done.stderr.strip().splitlines() or ["no reason given"]
+            raise ExportError(f"{name} cannot be run under valgrind: {said[-1]}")
+        totals.append(int(found[1]))
+    return totals[1] - totals[0]

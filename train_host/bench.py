@@ -42,7 +42,7 @@ from export.quantize import quantize_network
 from train_host.machine import machine
 from train_host.macs import count_graph_macs, state_dict_bytes
 from train_host.network import Network, load_checkpoint
-from train_host.worker import Worker
+from train_host.worker import Worker, count_instructions
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "base"

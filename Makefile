@@ -152,7 +152,7 @@ lint: setup ## check the style and the types: ruff, mypy, shellcheck
 	    deploy/ansible/scripts/*.sh; \
 	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
 
-deb: setup ## build the Debian package for the Pi (arm64) in build/
+deb: setup ## build the Debian package, for every Pi, in build/
 	@$(PYTHON) -m deploy.build_deb $(if $(MODEL),--model "$(MODEL)")
 
 FLEET = @$(PYTHON) -m deploy.fleet $@ $(if $(PI),--pi "$(PI)") \
@@ -208,4 +208,3 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
 	$(UNIVERSAL) --group peers -c requirements/host.txt -o requirements/peers.txt
 	$(UNIVERSAL) --group deploy -c requirements/host.txt -o requirements/deploy.txt
-	$(COMPILE) --no-deps --group bundle -c requirements/host.txt -o requirements/bundle.txt

@@ -1,4 +1,4 @@
-"""Builds the Debian package for the Raspberry Pi: `make deb`.
+"""Builds the Debian package for every Raspberry Pi: `make deb`.
 
     python -m deploy.build_deb [--model MODEL.json] [--output FOLDER]
 
@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -31,57 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = ROOT / "deploy" / "debian"
 SYSTEMD = ROOT / "systemd"
 
-PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
-PYTHON = "3.13"
-
-UNUSED = (
-    "onnxruntime/backend/",
-    "onnxruntime/datasets/",
-    "onnxruntime/quantization/",
-    "onnxruntime/tools/",
-    "onnxruntime/transformers/",
-    "onnxruntime/capi/libonnxruntime.so",
-)
-"""Parts of ONNX Runtime that run no model from Python: tools that make models, which alone
-import further packages, and the library for programs in C."""
-
 EXECUTABLE = ("usr/bin/kws-pi", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm")
 
 
-def fetch_runtime(cache: Path) -> Path:
-    """The wheel of ONNX Runtime for the device, downloaded once and held to its hash.
-
-    Raises DeployError when it can be had neither from `cache` nor from the registry.
-    """
-    lock = ROOT / "requirements" / "bundle.txt"
-    hashes = lock.read_text(encoding="utf-8")
-    cache.mkdir(parents=True, exist_ok=True)
-
-    def cached() -> Path | None:
-        wheels = sorted(cache.glob("onnxruntime-*_aarch64.whl"))
-        return next(
-            (w for w in wheels if hashlib.sha256(w.read_bytes()).hexdigest() in hashes), None
-        )
-
-    wheel = cached()
-    if wheel is None:
-        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
-        command += ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
-        command += ["--implementation", "cp", "--python-version", PYTHON]
-        for platform in PLATFORMS:
-            command += ["--platform", platform]
-        command += ["--dest", str(cache), "--requirement", str(lock)]
-        subprocess.run(command, check=False)
-        wheel = cached()
-    if wheel is None:
-        raise DeployError(
-            "ONNX Runtime for the Raspberry Pi could not be downloaded; check the network and "
-            "run this again"
-        )
-    return wheel
-
-
-def lay_out(tree: Path, model: Path, runtime: Path) -> None:
+def lay_out(tree: Path, model: Path) -> None:
     """Fills `tree` with every file of the package, but for what DEBIAN/ holds.
 
     Raises ManifestError when the model is not what its manifest says.
@@ -89,10 +41,6 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     library = tree / "usr/lib/kws-pi"
     for source in sorted((ROOT / "device").glob("*.py")):
         _copy(source, library / "device" / source.name)
-    with zipfile.ZipFile(runtime) as wheel:
-        for name in wheel.namelist():
-            if name.startswith("onnxruntime/") and not name.startswith(UNUSED):
-                wheel.extract(name, library / "vendor")
     _copy(ROOT / "deploy" / "kws-pi", tree / "usr/bin/kws-pi")
 
     manifest = read_manifest(model)
@@ -114,7 +62,6 @@ def lay_out(tree: Path, model: Path, runtime: Path) -> None:
     for drop_in in sorted((SYSTEMD / "drop-ins").glob("*.conf")):
         _copy(drop_in, tree / "usr/share/kws-pi/drop-ins" / drop_in.name)
 
-    _copy(DEBIAN / "lintian-overrides", tree / "usr/share/lintian/overrides/kws-pi")
     documents = tree / "usr/share/doc/kws-pi"
     _copy(DEBIAN / "copyright", documents / "copyright")
     _pack(DEBIAN / "changelog", documents / "changelog.gz")
@@ -141,8 +88,8 @@ def add_control(tree: Path) -> None:
         _copy(DEBIAN / script, control / script)
 
 
-def build(model: Path, runtime: Path, output: Path) -> Path:
-    """Writes the package of a model and ONNX Runtime's wheel into `output`; returns its path.
+def build(model: Path, output: Path) -> Path:
+    """Writes the package of a model into `output`; returns its path.
 
     Raises ManifestError for a model that cannot be used, and DeployError when
     dpkg-deb is missing or fails.
@@ -150,11 +97,11 @@ def build(model: Path, runtime: Path, output: Path) -> Path:
     if shutil.which("dpkg-deb") is None:
         raise DeployError("dpkg-deb is missing; install it: apt-get install dpkg-dev")
     output.mkdir(parents=True, exist_ok=True)
-    package = output / f"kws-pi_{__version__}_arm64.deb"
+    package = output / f"kws-pi_{__version__}_all.deb"
     epoch = source_date()
     with tempfile.TemporaryDirectory(prefix="kws-pi-deb-") as folder:
         tree = Path(folder) / "tree"
-        lay_out(tree, model, runtime)
+        lay_out(tree, model)
         add_control(tree)
         for path in (tree, *tree.rglob("*")):
             executable = path.is_dir() or str(path.relative_to(tree)) in EXECUTABLE
@@ -199,8 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         model = choose_model(options.model, ROOT / "build", ROOT / "models")
-        runtime = fetch_runtime(ROOT / "build" / "bundle")
-        print(build(model, runtime, options.output))
+        print(build(model, options.output))
     except KwsPiError as error:
         print(f"deb: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.build_deb import ROOT, build, fetch_runtime
+from deploy.build_deb import ROOT, build
 from deploy.choose import choose_model, describe
 from deploy.device_settings import settings_of
 from deploy.errors import DeployError
@@ -94,7 +94,7 @@ def deploy(options: argparse.Namespace) -> None:
     model = choose_model(options.model, BUILD, ROOT / "models")
     print(describe(model), flush=True)
     hosts = _with_settings(hosts_of(options.pi, options.inventory), options)
-    package = build(model, fetch_runtime(BUILD / "bundle"), BUILD)
+    package = build(model, BUILD)
     print(f"package    {package.name}, {package.stat().st_size:,} bytes", flush=True)
     with _playbooks(hosts, options) as playbooks:
         _look(playbooks, hosts, package)

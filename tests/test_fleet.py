@@ -124,7 +124,6 @@ def pis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pi]]:
     package.write_bytes(b"deb")
     monkeypatch.setattr(fleet, "BUILD", tmp_path / "build")
     monkeypatch.setattr(fleet, "build", lambda *_: package)
-    monkeypatch.setattr(fleet, "fetch_runtime", lambda _: package)
     monkeypatch.setattr(fleet, "PATIENCE_S", 40)
     monkeypatch.setattr("deploy.system._package", lambda _: ("all", 1000))
     answers = "kws-pi system debian\nkws-pi version 13\n"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from package_kit import LOUD, write_wheel
+from package_kit import LOUD
 
 from deploy import build_deb
 
@@ -38,7 +38,6 @@ Builder = Callable[..., Path]
 def package(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     """Builds a version, with other defaults in its conffile where they are given."""
     folder = tmp_path_factory.mktemp("packages")
-    wheel = write_wheel(folder / "onnxruntime.whl")
 
     @functools.cache
     def make(version: str, config: str = "") -> Path:
@@ -50,7 +49,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Builder:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(build_deb, "__version__", version)
             patch.setattr(build_deb, "ROOT", home)
-            return build_deb.build(LOUD, wheel, home / "out")
+            return build_deb.build(LOUD, home / "out")
 
     return make
 

@@ -44,6 +44,8 @@ TRAINING_KEYS = (
     "keyword_clips",
     "effort",
     "seed",
+    "fold",
+    "mean_of",
     "expected",
     "seconds",
     "torch",

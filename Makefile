@@ -13,6 +13,8 @@ WHO ?=
 DEVICE ?=
 TEACHER ?=
 TEACHERS ?=
+FOLD ?=
+MEAN_OF ?=
 RECIPE ?=
 STORAGE ?=
 TRIALS ?=
@@ -40,7 +42,7 @@ PYTHON = .venv/bin/python
 WORDS = '$(subst ','\'',$(KEYWORD))'
 NAMED = $(shell $(PYTHON) -m train_host.keyword $(WORDS) 2>&1)
 SLUG = $(if $(word 2,$(NAMED)),$(error $(NAMED)),$(NAMED))
-BUILD = build/$(SLUG)$(if $(filter-out tiny,$(SIZE)),-$(SIZE))
+BUILD = build/$(SLUG)$(if $(filter-out tiny,$(SIZE)),-$(SIZE))$(if $(FOLD),-fold$(FOLD))
 CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
     $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
@@ -65,6 +67,8 @@ help: ## print this list
 	@echo "                    DEVICE=NAME is the microphone (the first card)"
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
 	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
+	@echo "  FOLD=0|1|2        hold out this third of all real recordings (cross-fitting)"
+	@echo "  MEAN_OF='DIRS'    take the mean of these builds' students instead of training one"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
@@ -94,7 +98,8 @@ ifneq ($(SYNTH),)
 endif
 	@$(PYTHON) -m train_host.train $(CORPUS) --size $(SIZE) --output "$(BUILD)" \
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
-	    $(if $(TEACHERS),--teachers "$(TEACHERS)")
+	    $(if $(TEACHERS),--teachers "$(TEACHERS)") \
+	    $(if $(FOLD),--fold $(FOLD)) $(if $(MEAN_OF),--every-recording --mean-of $(MEAN_OF))
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"

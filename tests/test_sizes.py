@@ -41,6 +41,7 @@ def test_an_unknown_size_is_one_sentence() -> None:
         (["SIZE=tiny", "KEYWORD=marvin"], "tiny", "build/marvin"),
         (["SIZE=small", "KEYWORD=marvin"], "small", "build/marvin-small"),
         (["SIZE=large"], "large", "build/sheila-large"),
+        (["SIZE=large", "FOLD=2"], "large", "build/sheila-large-fold2"),
     ],
 )
 def test_make_builds_each_size_in_its_own_folder(

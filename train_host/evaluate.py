@@ -42,12 +42,17 @@ def stream_scores(network: Network, store: FeatureStore) -> npt.NDArray[np.float
 
 
 @torch.no_grad()
-def stream_probabilities(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
-    """The probability of every step of all of a store's recordings, played as one stream."""
+def stream_probabilities(
+    network: Network, store: FeatureStore, offset: int = 0
+) -> npt.NDArray[np.float32]:
+    """The probability of every step of all of a store's recordings, played as one stream.
+
+    The stream begins `offset` frames after the first recording's beginning.
+    """
     step = network.shape.stride[1]
     state, found = network.initial_state(), []
     block = 4096 * step
-    for start in range(0, len(store.frames) - step + 1, block):
+    for start in range(offset, len(store.frames) - step + 1, block):
         frames = store.frames[start : start + block].astype(np.float32)
         frames = frames[: len(frames) // step * step]
         logits, state = network.stream(torch.from_numpy(frames)[None], state)

@@ -49,7 +49,7 @@ BATCH = 128
 BASE_RATE = 3e-3
 TEACHER_RATE = 1e-3
 START = Path(__file__).resolve().parent.parent / "models" / "base" / "start.pt"
-"""The large model of "sheila" as it was trained, before its weights were rounded."""
+"""A network that learned "sheila" in running speech; models/base/README.md says how."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ PASSWORD_WANTED = re.compile(
 PASSWORD_WRONG = re.compile(r"Incorrect sudo password|incorrect password attempt|Sorry, try again")
 NO_RIGHT = re.compile(r"not in the sudoers file|not allowed to (execute|run)|may not run sudo")
 NO_SUDO = re.compile(r"sudo:? (command )?not found|sudo: No such file")
+UNKNOWN = re.compile(r"Depends: (\S+) .*but it is not installable")
 READ_ONLY = re.compile(r"Read-only file system")
 LOCKED = re.compile(r"Could not get lock|is locked by another process|dpkg frontend lock")
 
@@ -95,14 +96,13 @@ def _unreachable(text: str, address: str) -> str:
 
 def _install(text: str) -> str:
     if "kws-pi: does not start" in text:
-        after = text.split("kws-pi: does not start", 1)[1]
-        words = [line.strip() for line in after.splitlines() if "kws-pi: " in line]
-        reason = words[-1].split("kws-pi: ", 1)[1] if words else _last(after)
-        return f"the service does not start ({reason})"
+        words = text.split("kws-pi: does not start", 1)[1].split("\nShared connection")[0]
+        return f"the service does not start ({_last(words).removeprefix('kws-pi: ')})"
     if LOCKED.search(text):
         return "another program is installing packages there; run this again when it is done"
     lacks = re.search(r"^kws-pi: lacks(.*)$", text, re.MULTILINE)
-    names = " ".join(lacks.group(1).split()) if lacks else ""
+    named = lacks.group(1).split() if lacks else []
+    names = " ".join(named or dict.fromkeys(UNKNOWN.findall(text)))
     if OFFLINE.search(text):
         wanted = f"the packages {names}" if names else "what kws-pi depends on"
         return f"it has no internet to fetch {wanted} from; connect it for this step"

@@ -17,11 +17,14 @@ OFFLINE = (
     "'deb.debian.org'\nkws-pi: lacks python3-alsaaudio python3-numpy\n"
     "E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?"
 )
+NO_LISTS = (
+    "kws-pi: no package lists\r\nThe following packages have unmet dependencies:\r\n kws-pi : "
+    "Depends: python3-numpy (>= 2) but it is not installable\r\n          Depends: python3-systemd "
+    "but it is not installable\r\nkws-pi: lacks\r\nE: Unable to correct problems"
+)
 DEAD = (
     "Job for kws-pi.service failed because the control process exited with error code.\n"
-    "kws-pi: does not start\nStarting kws-pi.service...\n"
-    "kws-pi: /var/lib/kws-pi/config.toml: unknown key 'volume'\n"
-    "kws-pi.service: Main process exited, code=exited, status=1/FAILURE"
+    "kws-pi: does not start\nkws-pi: /var/lib/kws-pi/config.toml: unknown key 'volume'\n"
 )
 
 
@@ -78,6 +81,7 @@ DEAD = (
             "E: You don't have enough free space in /var/cache/apt/archives/.",
             "its disk is full",
         ),
+        ("failed", "install", NO_LISTS, "fetch the packages python3-numpy python3-systemd from"),
         ("failed", "install", OFFLINE, "no internet to fetch the packages python3-alsaaudio"),
         (
             "failed",

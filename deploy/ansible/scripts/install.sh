@@ -44,6 +44,7 @@ systemctl enable --quiet kws-pi.service || exit 1
 # The package has started it, if it has not been disabled.
 systemctl start kws-pi.service || {
 	echo "kws-pi: does not start"
-	journalctl --unit kws-pi --lines 8 --no-pager --output cat
+	process=$(systemctl show kws-pi.service --property ExecMainPID --value)
+	journalctl "_PID=$process" --lines 8 --no-pager --output cat
 	exit 1
 }

@@ -9,8 +9,6 @@ the input was cut into chunks.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +33,12 @@ class Resampler:
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
+        self._through = rate_in == rate_out
+        if self._through:
+            return
+        # It brings the decimal module along, half a megabyte that most microphones need not take.
+        from fractions import Fraction
+
         phases = min(MOST_PHASES, max(1, 3 * MOST_PHASES * rate_out // rate_in))
         ratio = Fraction(rate_in, rate_out).limit_denominator(phases)
         self._up, self._down = ratio.denominator, ratio.numerator

@@ -117,7 +117,7 @@ def test_instructions_are_those_of_the_audio(manifest_path: Path, tmp_path: Path
     subject = bench.subjects_of(manifest_path, "student")[0]
     assert subject.role == "npz"
     figures = {"rows": {subject.name: {}}}
-    bench.add_instructions(figures, [subject], seconds=1)
+    bench.add_instructions(figures, [subject], seconds=3)
     # 12.5 steps, each of some dozens of thousands.
     assert 2e5 < figures["rows"][subject.name]["instructions_per_second"] < 2e7
 

@@ -64,7 +64,8 @@ def count_instructions(question: str, name: str, module: str, *arguments: str) -
         done = subprocess.run(
             [*command, sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": "0"},  # both begin alike
+            # Both begin alike: neither compiles modules for the other.
+            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
             input=f"{question}\n" * times,
             capture_output=True,
             text=True,

@@ -31,6 +31,7 @@ from export.npz import npz_bytes
 from export.quantize import quantize_network, quantized_twin
 from export.storage import STORAGE
 from export.torchscript import save, with_buffer, write_dynamic, write_streaming
+from train_host.corpus import read_list
 from train_host.network import Network, load_checkpoint
 from train_host.sizes import model_name
 
@@ -99,7 +100,9 @@ def export_student(build: Path) -> Path:
         )
         manifest_path = draft / f"{name}.json"
         manifest.write(manifest_path)
-        speech = gate_speech(keyword, network.front_end.sample_rate)
+        listed = build / "validation.json"
+        clips = [c for c in read_list(listed) if c.path.exists()] if listed.is_file() else []
+        speech = gate_speech(keyword, network.front_end.sample_rate, others=clips)
         reference = offline(twin, speech, manifest.step_samples)
         try:
             difference = check_dynamic(paths["dynamic_ts"], manifest, speech, reference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from device.errors import ExportError
 from device.manifest import Manifest
 from device.model import load_model
 from export.torchscript import engine_of_the_pi
-from train_host.corpus import load, read_embedded
+from train_host.corpus import Clip, load, read_embedded
 from train_host.frontend import LogMel
 from train_host.network import Network
 
@@ -33,12 +33,19 @@ SAME_DETECTION_STEPS = 1
 Floats = npt.NDArray[np.float32]
 
 
-def gate_speech(keyword: str, rate: int, seed: int = 0) -> Floats:
-    """75 s of speech: clips of the embedded corpus, every sixth the keyword if it is there."""
+def gate_speech(keyword: str, rate: int, seed: int = 0, others: Sequence[Clip] = ()) -> Floats:
+    """75 s of speech: clips of the embedded corpus, every sixth the keyword if there is one.
+
+    Of a keyword that the embedded corpus does not hold, `others` may hold clips.
+    """
     corpus = read_embedded()
     rng = np.random.default_rng(seed)
     clips = [c for c in corpus.clips if c.word != keyword]
-    keywords = [c for c in corpus.clips if c.word == keyword] or clips
+    keywords = (
+        [c for c in corpus.clips if c.word == keyword]
+        or [c for c in others if c.word == keyword]
+        or clips
+    )
     pieces: list[Floats] = []
     while sum(map(len, pieces)) < SECONDS * rate:
         source = keywords if len(pieces) % KEYWORD_EVERY == 0 else clips

@@ -9,13 +9,11 @@ import pytest
 import soundfile
 
 from device.errors import AudioFileError, CorpusError
+from train_host.arrange import deal_out, hold_out_speakers, join, with_keyword
 from train_host.corpus import (
     NOISE,
     Clip,
     Corpus,
-    deal_out,
-    hold_out_speakers,
-    join,
     load,
     read_audio,
     read_folder,
@@ -23,7 +21,6 @@ from train_host.corpus import (
     read_samples,
     read_synthetic,
     source_of,
-    with_keyword,
 )
 from train_host.split import Split
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -22,6 +23,7 @@ from export.gate import check_exports, gate_speech, odd_chunks, offline, steps  
 from export.graph import IR_VERSION, OPSET, write_network, write_with_front_end  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
 from export.torchscript import save, with_buffer, write_dynamic, write_streaming  # noqa: E402
+from train_host.corpus import Clip  # noqa: E402
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
@@ -244,3 +246,12 @@ def test_other_storage_passes_the_gate_too(storage: str, build: Path):
     types = {constant.data_type for constant in graph.initializer}
     assert (onnx.TensorProto.FLOAT16 in types) == (storage == "float16")
     assert onnx.TensorProto.INT8 not in types
+
+
+def test_the_gate_hears_a_keyword_that_the_embedded_corpus_lacks(tmp_path):
+    spoken = np.full(16000, 0.25, np.float32)
+    soundfile.write(tmp_path / "a.wav", spoken, 16000, subtype="PCM_16")
+    clip = Clip("hey marvin", "a", "validation", "real", tmp_path / "a.wav")
+    speech = gate_speech("hey marvin", 16000, others=[clip])
+    assert np.isclose(speech, 0.25).mean() > 0.1
+    assert np.isclose(gate_speech("hey marvin", 16000), 0.25).mean() < 0.01

@@ -39,7 +39,7 @@ from device.score import score_samples
 from export.quantize import quantized_twin
 from export.storage import STORAGE
 from export.torchscript import engine_of_the_pi, with_buffer
-from train_host.corpus import Clip, load
+from train_host.corpus import Clip, load, read_list
 from train_host.evaluate import TAIL_FRAMES, clip_scores, stream_scores
 from train_host.features import build_store
 from train_host.machine import machine
@@ -121,12 +121,9 @@ def read_validation(build: Path, keyword: str) -> Validation:
     path = build / "validation.json"
     if not path.is_file():
         raise ExportError(f"{path}: no such list; run `make train` first")
-    clips = []
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        span = tuple(row["span"]) if row["span"] else None
-        clips.append(Clip(**{**row, "path": Path(row["path"]), "span": span}))
+    clips = read_list(path)
     return Validation(
-        tuple(clips),
+        clips,
         np.array([c.word == keyword for c in clips]),
         np.array([c.kind == "real" for c in clips]),
     )

@@ -15,8 +15,8 @@ from rich.progress import Progress
 
 from device.errors import CorpusError, KeywordError, KwsPiError
 from device.manifest import FrontEnd
+from train_host import arrange, folds
 from train_host import corpus as corpora
-from train_host import folds
 from train_host.corpus import Clip, Corpus
 from train_host.features import FeatureStore, build_store
 from train_host.keyword import spoken
@@ -95,7 +95,7 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
     if args.fold is not None or args.every_recording:
         corpus = folds.hold_out_keyword(corpus, args.keyword, args.fold)
     elif args.synthetic is not None and _few(corpus, args.keyword):
-        corpus = corpora.hold_out_speakers(corpus, args.keyword)
+        corpus = arrange.hold_out_speakers(corpus, args.keyword)
         console.print(
             f"Fewer than {FEW} recordings of {args.keyword!r} could train: they and their "
             "speakers are kept for validation, and synthetic voices train."
@@ -104,7 +104,7 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
         corpus, kind = _with_own(corpus, args), "recordings"
     if args.synthetic is not None:
         synthetic = corpora.read_synthetic(args.synthetic)
-        corpus = corpora.join([corpus, corpora.with_keyword(synthetic, args.keyword)])
+        corpus = arrange.join([corpus, arrange.with_keyword(synthetic, args.keyword)])
     corpus.require(args.keyword)
     if not folds.real_clips(corpus, args.keyword):
         console.print(
@@ -122,10 +122,10 @@ def read_corpus(args: argparse.Namespace) -> tuple[Corpus, str]:
 
 def _folder(args: argparse.Namespace) -> Corpus:
     """The folder of recordings, with what it lacks from the embedded corpus."""
-    corpus = corpora.with_keyword(corpora.read_folder(args.data), args.keyword)
+    corpus = arrange.with_keyword(corpora.read_folder(args.data), args.keyword)
     if args.synthetic is None and args.recordings is None:
-        corpus = corpora.deal_out(corpus, args.keyword)
-    embedded = corpora.with_keyword(corpora.read_embedded(), args.keyword)
+        corpus = arrange.deal_out(corpus, args.keyword)
+    embedded = arrange.with_keyword(corpora.read_embedded(), args.keyword)
     others = [c for c in corpus.clips if c.word != args.keyword]
     if len(others) < OTHERS:
         console.print(
@@ -145,7 +145,7 @@ def _with_own(corpus: Corpus, args: argparse.Namespace) -> Corpus:
         f"{len(own.clips)} own recordings of {args.keyword!r} by {speakers} "
         f"speaker{'s' if speakers > 1 else ''}: most train, every fourth validates."
     )
-    return corpora.join([corpus, own])
+    return arrange.join([corpus, own])
 
 
 def _few(corpus: Corpus, keyword: str) -> bool:

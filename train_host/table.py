@@ -100,6 +100,11 @@ def notes(figures: dict[str, Any]) -> list[str]:
         f"The 95 % interval of 1 - AUC comes from {figures['resamples']:,} bootstrap resamples of "
         "the speakers (or synthetic voices), each with all of their clips.",
     ]
+    if "real" not in figures["columns"]["student"]["quality"]:
+        found.append(
+            "No real voice says the keyword among the validation clips: how real voices fare is "
+            "not known. Recordings of a few people, by DATA or RECORDINGS, would tell."
+        )
     if figures["teacher"] != TRAINED_HERE:
         found.append(
             f"The teacher {figures['teacher']} is a published one: it may have been trained on "

@@ -138,7 +138,7 @@ def connections(port: int) -> list[socket.socket]:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not holds():
         time.sleep(0.02)
     return holds()

@@ -48,12 +48,12 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs clean lock audit soak
+.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
 	@echo
-	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo
 	@echo "Variables:"
 	@echo "  KEYWORD='the words'  what to listen for: a word, or a phrase of two seconds at most (sheila)"
@@ -153,7 +153,7 @@ lint: setup ## check the style and the types: ruff, mypy, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh deploy/debian/p* \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run train_host/*.sh tests/*.sh tests/lab/*.sh deploy/debian/p* \
 	    deploy/ansible/scripts/*.sh; \
 	 else echo "lint: no shellcheck on this machine, so the shell scripts were not checked"; fi
 
@@ -184,6 +184,12 @@ status: named ansible ## show how the service is on those Pis
 logs: named ansible ## follow the service's journal on those Pis
 	$(FLEET)
 
+lab: setup ## boot an emulated Raspberry Pi 3, built on the first call (root, 45 minutes)
+	@$(PYTHON) tests/lab/machine.py start
+
+e2e: ansible ## deploy to the emulated Pi, or to PI=, and try every fault there
+	@PI="$(PI)" $(PYTHON) -m pytest -q -s tests/lab/acceptance.py
+
 clean: ## remove what the other targets built, but not .venv and data/
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
@@ -213,3 +219,4 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
 	$(UNIVERSAL) --group peers -c requirements/host.txt -o requirements/peers.txt
 	$(UNIVERSAL) --group deploy -c requirements/host.txt -o requirements/deploy.txt
+	$(COMPILE) --no-deps --group lab -o requirements/lab.txt

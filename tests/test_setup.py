@@ -22,7 +22,7 @@ def wanted(group: str) -> set[str]:
     return {re.split(r"[<>=]", row)[0] for row in groups[group]}
 
 
-@pytest.mark.parametrize("name", ["build", "deploy", "device", "host", "peers", "voices"])
+@pytest.mark.parametrize("name", ["build", "deploy", "device", "host", "lab", "peers", "voices"])
 def test_every_locked_package_has_a_hash(name: str) -> None:
     text = (REQUIREMENTS / f"{name}.txt").read_text()
     entries = re.split(r"\n(?=[a-z0-9])", text)[1:]
@@ -31,7 +31,9 @@ def test_every_locked_package_has_a_hash(name: str) -> None:
         assert "--hash=sha256:" in entry, entry
 
 
-@pytest.mark.parametrize("name", ["build", "deploy", "device", "host", "peers", "torch", "voices"])
+@pytest.mark.parametrize(
+    "name", ["build", "deploy", "device", "host", "lab", "peers", "torch", "voices"]
+)
 def test_no_lock_names_a_registry(name: str) -> None:
     text = (REQUIREMENTS / f"{name}.txt").read_text()
     assert "://" not in text
@@ -50,7 +52,7 @@ def test_the_locks_hold_what_the_groups_want() -> None:
 
 def test_the_groups_agree_on_every_version() -> None:
     host = locked("host")
-    for name in ("build", "deploy", "device", "peers", "voices"):
+    for name in ("build", "deploy", "device", "lab", "peers", "voices"):
         for package, version in locked(name).items():
             assert host.get(package, version) == version, (name, package)
 

@@ -1,0 +1,216 @@
+"""The emulated Raspberry Pi: started, stopped, and its power cut.
+
+    python tests/lab/machine.py start       # `make lab`: builds the disk once, boots, waits for ssh
+    python tests/lab/machine.py stop
+    python tests/lab/machine.py shell [COMMAND]
+
+It lives in $XDG_CACHE_HOME/kws-pi/lab (~/.cache/kws-pi/lab). Each start begins with the disk as it
+was built, unless --keep is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kws-pi" / "lab"
+NAME = "lab"
+BOOT_S = 900
+"""An idle machine of two cores needs 60 to 150 seconds; a busy one far more."""
+KERNEL = (
+    "root=/dev/mmcblk0 rootwait rw console=ttyAMA0,115200 console=ttyAMA1,115200 net.ifnames=0 "
+    "systemd.unit=multi-user.target"
+)
+
+
+class Machine:
+    """A Raspberry Pi 3 Model B under qemu-system-aarch64, whose ssh port is one of this machine."""
+
+    def __init__(self, folder: Path = CACHE) -> None:
+        self.folder = folder
+        self.disk = folder / "disk.img"
+        self._pid = folder / "qemu.pid"
+        self._port = folder / "port"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running qemu; None when there is none."""
+        try:
+            pid = int(self._pid.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if command.startswith(b"qemu-system-aarch64") else None
+
+    @property
+    def inventory(self) -> Path:
+        """For `make deploy INVENTORY=`."""
+        path = self.folder / "inventory.ini"
+        path.write_text(
+            f"{NAME} ansible_host=127.0.0.1 ansible_port={self._port.read_text().strip()} "
+            f"ansible_user=pi ansible_ssh_private_key_file={self.folder / 'key'} "
+            f"ansible_ssh_common_args='-o UserKnownHostsFile={self.folder / 'known_hosts'}'\n"
+        )
+        return path
+
+    def fresh(self) -> None:
+        """The disk as it was built."""
+        subprocess.run(
+            ["cp", "--sparse=always", "--reflink=auto", self.folder / "base.img", self.disk],
+            check=True,
+        )
+        (self.folder / "known_hosts").unlink(missing_ok=True)
+
+    def power_on(self) -> None:
+        """Starts it; returns at once."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        self._port.write_text(f"{port}\n")
+        drive = f"file={self.disk},format=raw,if=sd"
+        command = ["qemu-system-aarch64", "-M", "raspi3b", "-accel", "tcg,thread=multi"]
+        command += ["-display", "none", "-monitor", "none", "-no-reboot"]
+        command += ["-kernel", str(self.folder / "vmlinuz"), "-append", KERNEL]
+        command += ["-initrd", str(self.folder / "initrd.img"), "-dtb", str(self.folder / "pi.dtb")]
+        command += ["-drive", drive, "-device", "usb-net,netdev=n0"]
+        command += ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:22"]
+        command += ["-serial", f"file:{self.folder / 'console.log'}"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "qemu.log").open("wb"),
+            start_new_session=True,
+            preexec_fn=lambda: os.nice(10),
+        )
+        self._pid.write_text(str(process.pid))
+
+    def wait(self, patience_s: float = BOOT_S) -> None:
+        """Returns when it takes ssh. Raises RuntimeError when it does not in time."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            if self.pid is None:
+                raise RuntimeError(f"qemu has ended; see {self.folder / 'qemu.log'}")
+            if self.run("true", check=False, timeout_s=60).returncode == 0:
+                return
+            time.sleep(3)
+        raise RuntimeError(f"it does not take ssh; see {self.folder / 'console.log'}")
+
+    def ssh(self) -> list[str]:
+        """The command that logs in."""
+        return [
+            *("ssh", "-i", str(self.folder / "key"), "-p", self._port.read_text().strip()),
+            *("-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"),
+            *("-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "-o", "BatchMode=yes"),
+            *("-o", "ConnectTimeout=20", "-F", "/dev/null", "pi@127.0.0.1"),
+        ]
+
+    def run(
+        self, command: str, check: bool = True, timeout_s: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a shell command there. Raises RuntimeError when it fails and `check` is set."""
+        try:
+            done = subprocess.run(
+                [*self.ssh(), command],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(command, 124, "", "it takes too long")
+        if check and done.returncode:
+            raise RuntimeError(f"`{command}` ended with {done.returncode}: {done.stderr.strip()}")
+        return done
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copies a file there."""
+        with source.open("rb") as file:
+            subprocess.run([*self.ssh(), f"cat > {target}"], stdin=file, check=True)
+
+    def cut_power(self) -> None:
+        """Ends it in the middle of whatever it does."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self._gone(pid, 30)
+
+    def shut_down(self) -> None:
+        """Powers it off as its own command does; cuts the power when that takes too long."""
+        pid = self.pid
+        if pid is not None:
+            self.run("sudo systemctl poweroff", check=False, timeout_s=60)
+            if not self._gone(pid, 300):
+                self.cut_power()
+
+    def reboot(self) -> None:
+        """Shuts it down and starts it again, then waits for ssh."""
+        self.shut_down()
+        self.power_on()
+        self.wait()
+
+    def _gone(self, pid: int, patience_s: float) -> bool:
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # reaps it, where it is a child of this process
+            if self.pid is None:
+                return True
+            time.sleep(0.3)
+        return False
+
+
+def start(machine: Machine, keep: bool) -> bool:
+    """Builds the disk where there is none yet, boots, and waits for ssh.
+
+    Returns whether it had to be started: False when it was running already.
+    """
+    subprocess.run([HERE / "image.sh", machine.folder], check=True)
+    if machine.pid is not None:
+        print("lab: it is running already")
+        return False
+    if shutil.which("qemu-system-aarch64") is None:
+        raise RuntimeError("qemu is missing: apt-get install qemu-system-arm")
+    if not (keep and machine.disk.exists()):
+        machine.fresh()
+    machine.power_on()
+    print("lab: booting, which takes a minute or more", flush=True)
+    machine.wait()
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The emulated Raspberry Pi.")
+    parser.add_argument("command", choices=["start", "stop", "shell"])
+    parser.add_argument("words", nargs="*", help="a command for the shell")
+    parser.add_argument("--keep", action="store_true", help="start with the disk of last time")
+    options = parser.parse_args()
+    machine = Machine()
+    try:
+        if options.command == "start":
+            start(machine, options.keep)
+            print(f"lab: deploy to it with `make deploy INVENTORY={machine.inventory}`")
+        elif options.command == "stop":
+            machine.shut_down()
+        elif machine.pid is None:
+            raise RuntimeError("it is not running; `make lab` starts it")
+        else:
+            return subprocess.call([*machine.ssh(), *options.words])
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

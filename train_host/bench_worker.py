@@ -16,7 +16,6 @@ is a word, answered by a number in a line:
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import time
 from pathlib import Path
@@ -33,6 +32,7 @@ from device.frontend import LogMel
 from device.manifest import Manifest, read_manifest
 from device.model import Model, load_model
 from device.spotter import Spotter
+from train_host.memory import peak_memory
 
 STEPS = 300
 
@@ -123,13 +123,6 @@ def time_listening(model: Model, recording: Path) -> float:
         for samples in pieces:
             spotter.push(samples, 0.0)
     return time.process_time() - begin
-
-
-def peak_memory() -> int:
-    """Bytes. The kernel counts them from the start of this program, not from its parent's."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
 
 
 def main(arguments: list[str]) -> int:

@@ -18,33 +18,31 @@ from __future__ import annotations
 import sys
 import time
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 from device.errors import KwsPiError
-from device.model import load_model
-from train_host.bench_worker import peak_memory, time_listening
+from train_host.memory import peak_memory
 
 OURS = "kws-pi"
 PIECE = 1280
 """Samples read at a time: 80 ms."""
 
 
-def main(arguments: list[str]) -> int:
-    spotter, which, recording = arguments[0], arguments[1], Path(arguments[2])
-    try:
-        if spotter == OURS:
-            model = load_model(Path(which))
-        else:
-            from train_host.peers import open_peer
+def our_listening(manifest: Path, recording: Path) -> Callable[[], float]:
+    from device.model import load_model
+    from train_host.bench_worker import time_listening
 
-            peer = open_peer(spotter, which)
-    except KwsPiError as error:
-        print(error, file=sys.stderr)
-        return 1
+    model = load_model(manifest)
+    return lambda: time_listening(model, recording)
+
+
+def peers_listening(package: str, keyword: str, recording: Path) -> Callable[[], float]:
+    from train_host.peers import open_peer
+
+    peer = open_peer(package, keyword)
 
     def listen() -> float:
-        if spotter == OURS:
-            return time_listening(model, recording)
         peer.reset()
         begin = time.process_time()
         with wave.open(str(recording)) as file:
@@ -52,6 +50,19 @@ def main(arguments: list[str]) -> int:
                 peer.push(pcm)
         return time.process_time() - begin
 
+    return listen
+
+
+def main(arguments: list[str]) -> int:
+    spotter, which, recording = arguments[0], arguments[1], Path(arguments[2])
+    try:
+        if spotter == OURS:
+            listen = our_listening(Path(which), recording)
+        else:
+            listen = peers_listening(spotter, which, recording)
+    except KwsPiError as error:
+        print(error, file=sys.stderr)
+        return 1
     answers = {"listen": listen, "memory": peak_memory}
     for line in sys.stdin:
         print(answers[line.strip()](), flush=True)

@@ -22,18 +22,22 @@ device's detector stands behind them with the numbers that our models come with
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device.errors import SetupError
-from device.manifest import Detection
 from train_host.keyword import slug
-from train_host.listening import Listener, Trace
 from train_host.tape import RATE, Samples
+
+if TYPE_CHECKING:
+    from device.manifest import Detection
+    from train_host.listening import Trace
+
+# Imported where they are used, because they would count as a peer's memory: device.manifest and
+# importlib.metadata, seven megabytes with what they import.
 
 REARM = 0.5
 """A detector is armed again below this share of its threshold ..."""
@@ -43,8 +47,8 @@ OPEN_THRESHOLD = 0.5
 """Default of `python -m pyopen_wakeword`."""
 
 
-class Peer(Listener):
-    """One package with its model of one word."""
+class Peer:
+    """One package with its model of one word: a `Listener` that also takes a stream in pieces."""
 
     package: str
     """Its name in the registry."""
@@ -53,10 +57,9 @@ class Peer(Listener):
     """The models that it loads."""
 
     def __init__(self, name: str, threshold: float) -> None:
+        """`threshold`: what the package asks its probabilities to exceed."""
         self._name = name
-        # The packages ask for more than the threshold, the detector for as much.
-        above = math.nextafter(threshold, 1.0)
-        self._detection = Detection(above, 1, REARM * above, REFRACTORY_S, 0)
+        self._threshold = threshold
 
     @property
     def name(self) -> str:
@@ -68,12 +71,18 @@ class Peer(Listener):
 
     @property
     def detection(self) -> Detection:
-        return self._detection
+        from device.manifest import Detection
+
+        # The packages ask for more than the threshold, the detector for as much.
+        above = math.nextafter(self._threshold, 1.0)
+        return Detection(above, 1, REARM * above, REFRACTORY_S, 0)
 
     @property
     def version(self) -> str:
         """The package and its version."""
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        from importlib.metadata import version
+
+        return f"{self.package} {version(self.package)}"
 
     def reset(self) -> None:
         """Returns to the initial state."""

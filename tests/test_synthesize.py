@@ -194,4 +194,19 @@ def test_folder_is_what_the_corpus_reads(tmp_path: Path) -> None:
         assert clip.span is not None
         assert 0 <= clip.span[0] < clip.span[1] <= len(samples)
     with (tmp_path / "index.csv").open(newline="") as file:
-        assert all(row["licence"] for row in csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    assert all(row["licence"] for row in rows)
+    # Again: what is there stays, what is lost is spoken once more.
+    lost, *kept = [tmp_path / row["file"] for row in rows]
+    lost.unlink()
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    assert lost.exists()
+    siblings = {path for path in kept if path.stem.split("_")[0] == lost.stem.split("_")[0]}
+    assert all(path.stat().st_mtime_ns == written[path] for path in written.keys() - siblings)
+    with (tmp_path / "index.csv").open(newline="") as file:
+        again = list(csv.DictReader(file))
+    assert [row["file"] for row in again] == [row["file"] for row in rows]
+    for one, two in zip(rows, again, strict=True):
+        assert abs(int(one["from"]) - int(two["from"])) <= 2 * 320
+        assert abs(int(one["to"]) - int(two["to"])) <= 2 * 320

@@ -8,13 +8,15 @@ clips by training voices and N / 7 by validation voices, about half of them the
 keyword. Demonstration voices stay silent. Each utterance is kept as the engine
 speaks it, and again as other speakers would say it (`vocoder`). What is said,
 by which voice and how follows from the seed; of the engines, only Piper adds
-noise that cannot be seeded.
+noise that cannot be seeded. A run that broke off carries on, and one that is
+asked for the same again finds it done.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import logging
 import multiprocessing
 import subprocess
@@ -50,6 +52,8 @@ USUAL_TAKES = 2
 LOUDNESS_DB = -23.0
 """RMS of the speech in a clip, relative to full scale."""
 FRAME = 320
+PLAN = "plan.sha256"
+"""Stands in the folder for what was to be said there."""
 
 log = logging.getLogger(__name__)
 
@@ -189,8 +193,7 @@ def place(
     offset = int(rng.integers(length - len(speech) + 1))
     clip = np.zeros(length, np.float32)
     clip[offset : offset + len(speech)] = speech
-    start, stop = speech_span(speech)
-    return clip, (offset + start, offset + stop)
+    return clip, speech_span(clip)
 
 
 def perform(
@@ -246,12 +249,18 @@ def synthesize(
 
 
 def speak_all(utterances: Sequence[Utterance], folder: Path, processes: int = 2) -> list[Row]:
-    """Writes a clip or several for each utterance, in so many processes."""
+    """Writes a clip or several for each utterance, in so many processes.
+
+    What a run with the same utterances has left in the folder is taken as it is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    plan_file, digest = folder / PLAN, hashlib.sha256(repr(utterances).encode()).hexdigest()
+    begun = plan_file.is_file() and plan_file.read_text() == digest
+    plan_file.write_text(digest)
     rows: list[Row] = []
     # Each process has its own engines; spawned, since ONNX Runtime does not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _start, (folder,)) as pool:
+    with context.Pool(processes, _start, (folder, begun)) as pool:
         done = pool.imap(_write, utterances, chunksize=8)
         for made in track(done, "speaking", len(utterances)):
             rows += made
@@ -263,34 +272,49 @@ def speak_all(utterances: Sequence[Utterance], folder: Path, processes: int = 2)
 
 _engines: dict[str, Engine] = {}
 _folder = Path()
+_begun = False
 
 
-def _start(folder: Path) -> None:
-    global _folder
+def _start(folder: Path, begun: bool) -> None:
+    global _folder, _begun
+    _begun = begun
     _engines.update((engine.name, engine) for engine in installed(say=lambda line: None))
     _folder = folder
 
 
 def _write(utterance: Utterance) -> list[Row]:
-    rows = []
     voice = utterance.voice
     place_of = _folder / slug(utterance.word)
     place_of.mkdir(exist_ok=True)
-    for number, clip, span in perform(utterance, _engines):
-        path = place_of / f"{voice.name}_nohash_{number}.wav"
-        soundfile.write(path, clip, RATE, subtype="PCM_16")
-        rows.append(
-            Row(
-                file=path.relative_to(_folder).as_posix(),
-                word=utterance.word,
-                engine=voice.engine,
-                voice=voice.name,
-                licence=voice.licence,
-                role=voice.role,
-                span=span,
-            )
+    numbers = range(utterance.number, utterance.number + utterance.takes)
+    paths = {number: place_of / f"{voice.name}_nohash_{number}.wav" for number in numbers}
+    if _begun and all(path.exists() for path in paths.values()):
+        spans = {number: speech_span(_read(path)) for number, path in paths.items()}
+    else:
+        spans = {}
+        for number, clip, span in perform(utterance, _engines):
+            # Under its name only when it is whole.
+            partial = paths[number].with_suffix(".partial")
+            soundfile.write(partial, clip, RATE, subtype="PCM_16", format="WAV")
+            partial.rename(paths[number])
+            spans[number] = span
+    return [
+        Row(
+            file=paths[number].relative_to(_folder).as_posix(),
+            word=utterance.word,
+            engine=voice.engine,
+            voice=voice.name,
+            licence=voice.licence,
+            role=voice.role,
+            span=span,
         )
-    return rows
+        for number, span in spans.items()
+    ]
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    samples: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]
+    return samples
 
 
 def _around_one(rng: np.random.Generator, most: float) -> float:

@@ -47,8 +47,8 @@ def lay_out(tree: Path, model: Path) -> None:
     models = tree / "usr/share/kws-pi/models"
     _copy(model, models / model.name)
     for role in ROLES.values():
-        network = manifest.file(model, role)
-        _copy(network, models / network.name)
+        for network in manifest.engine_files(model, role):
+            _copy(network, models / network.name)
     (models / "default").write_text(model.name + "\n", encoding="utf-8")
 
     # The second is what `make deploy` needs to pack an installed version again.

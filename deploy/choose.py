@@ -52,14 +52,14 @@ def describe(path: Path) -> str:
     Raises ManifestError when the manifest or its network is not what it should be.
     """
     manifest = read_manifest(path)
-    network = manifest.file(path, ROLES[DEFAULT_ENGINE])
+    networks = manifest.engine_files(path, ROLES[DEFAULT_ENGINE])
     corpus = manifest.training.get("corpus")
     name = corpus.get("name", "not recorded") if isinstance(corpus, Mapping) else "not recorded"
     lines = [
         f"model      {path}",
         f"keyword    {manifest.keyword}",
         f"corpus     {name}",
-        f"network    {network.stat().st_size:,} bytes",
+        f"network    {sum(file.stat().st_size for file in networks):,} bytes",
         f"threshold  {manifest.detection.threshold:g}",
     ]
     if corpus_kind(manifest) == "embedded":

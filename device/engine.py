@@ -34,13 +34,25 @@ class Engine(Protocol):
 
 
 def open_engine(name: str, manifest: Manifest, manifest_path: Path) -> Engine:
-    """The engine of that name (a key of ROLES) with the model's network loaded.
+    """The engine of that name (a key of ROLES) with the model's network or cascade loaded.
 
-    Raises ManifestError when the file of its role is absent, altered or not
+    Raises ManifestError when a file of its role is absent, altered or not
     the network that the manifest describes, and SetupError when the engine is
     not installed.
     """
-    path = manifest.file(manifest_path, ROLES[name])
+    first, *others = [
+        open_network(name, stage, manifest.file(manifest_path, prefix + ROLES[name]))
+        for prefix, stage in manifest.stages
+    ]
+    if not others:
+        return first
+    from device.cascade import Cascade
+
+    return Cascade(first, list(zip(manifest.verifiers, others, strict=True)))
+
+
+def open_network(name: str, manifest: Manifest, path: Path) -> Engine:
+    """One network, from its own file. `manifest` holds its states. Raises as `open_engine`."""
     # Each is imported when it is chosen: what is not loaded takes no memory.
     if name == "numpy":
         from device.engine_numpy import NumpyEngine

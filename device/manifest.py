@@ -34,6 +34,7 @@ LARGEST = {
     "mel_bands": 1024,
     "smoothing_steps": 1000,
     "mute_steps": 10_000,
+    "steps": 1000,
     "refractory_s": 3600,
 }
 """More than this no model needs, and memory or patience would end."""
@@ -92,6 +93,19 @@ class State:
 
 
 @dataclass(frozen=True)
+class Verifier:
+    """A further network of a cascade, see `device/cascade.py`."""
+
+    states: tuple[State, ...]
+    gate: float
+    """It is asked where the first network's probability is at least this ..."""
+    steps: int
+    """... and hears the last so many steps."""
+    weight: float
+    """How many times its logit counts; the first network's counts once."""
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """One file of the model, named relative to the manifest."""
 
@@ -107,6 +121,7 @@ class Manifest:
     The network in `files["onnx"]` takes `mel`, float32 (1, frames per step,
     mel_bands), and the states; it returns `probability`, float32 (1,), and
     the states' next values. `files["npz"]` holds the same network's numbers.
+    The files of a verifier are alike, with states of their own.
     """
 
     keyword: str
@@ -116,7 +131,10 @@ class Manifest:
     states: tuple[State, ...]
     detection: Detection
     files: Mapping[str, ModelFile]
-    """By role: `onnx`, `npz`, `frontend_onnx`, `ts`, `ts_buffer_1`, ..., `dynamic_ts`."""
+    """By role: `onnx`, `npz`, `frontend_onnx`, `ts`, `ts_buffer_1`, ..., `dynamic_ts`, and
+    of the verifiers `verifier_1_onnx`, `verifier_1_npz`, ..."""
+    verifiers: tuple[Verifier, ...] = ()
+    """What confirms the network above, if anything does."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """How and on what the model was trained; `training["corpus"]` names the corpus."""
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -126,8 +144,23 @@ class Manifest:
     def frames_per_step(self) -> int:
         return self.step_samples // self.front_end.hop
 
+    @property
+    def stages(self) -> tuple[tuple[str, Manifest], ...]:
+        """The networks, each as a prefix of its files' roles and a manifest with its states."""
+        alone = dataclasses.replace(self, verifiers=())
+        return (
+            ("", alone),
+            *(
+                (f"verifier_{number}_", dataclasses.replace(alone, states=verifier.states))
+                for number, verifier in enumerate(self.verifiers, 1)
+            ),
+        )
+
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+        table = dataclasses.asdict(self)
+        if not self.verifiers:
+            del table["verifiers"]
+        return json.dumps({"format": FORMAT, **table}, indent=2) + "\n"
 
     def write(self, path: Path) -> None:
         path.write_text(self.to_json(), encoding="utf-8")
@@ -157,6 +190,13 @@ class Manifest:
             )
         return path
 
+    def engine_files(self, manifest_path: Path, role: str) -> list[Path]:
+        """What an engine loads: the file in its role and those of the verifiers.
+
+        Raises ManifestError as `file` does.
+        """
+        return [self.file(manifest_path, prefix + role) for prefix, _ in self.stages]
+
 
 def describe_file(path: Path) -> ModelFile:
     """The manifest's entry for a file that has just been written."""
@@ -184,6 +224,7 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ManifestError(f"{path}: not a kws-pi manifest of format {FORMAT}; export it again")
     raw.pop("format")
+    raw.setdefault("verifiers", [])
     try:
         manifest = Manifest(
             **{
@@ -191,7 +232,7 @@ def read_manifest(path: Path) -> Manifest:
                 "keyword": _text(raw, "keyword"),
                 "front_end": FrontEnd(**_numbers(_table(raw, "front_end"), FrontEnd)),
                 "step_samples": _whole(raw, "step_samples"),
-                "states": tuple(_state(entry) for entry in _list(raw, "states")),
+                "states": _states(raw),
                 "detection": Detection(**_numbers(_table(raw, "detection"), Detection)),
                 "files": {
                     role: ModelFile(
@@ -199,6 +240,7 @@ def read_manifest(path: Path) -> Manifest:
                     )
                     for role, entry in _table(raw, "files").items()
                 },
+                "verifiers": tuple(_verifier(entry) for entry in _list(raw, "verifiers")),
                 "training": _table(raw, "training"),
                 "figures": _table(raw, "figures"),
             }
@@ -225,7 +267,8 @@ def _check(manifest: Manifest) -> None:
         raise _Wrong("'step_samples' is not a multiple of the hop")
     if manifest.step_samples > LONGEST_STEP_S * front_end.sample_rate:
         raise _Wrong(f"'step_samples' is more than {LONGEST_STEP_S} seconds")
-    if any(math.prod(state.shape) > LARGEST_STATE for state in manifest.states):
+    states = [state for _, stage in manifest.stages for state in stage.states]
+    if any(math.prod(state.shape) > LARGEST_STATE for state in states):
         raise _Wrong(f"'states' holds one of more than {LARGEST_STATE} numbers")
     if not 0 < detection.threshold <= 1:
         raise _Wrong("'detection.threshold' must be above 0 and at most 1")
@@ -233,6 +276,23 @@ def _check(manifest: Manifest) -> None:
         raise _Wrong("'detection.rearm' must lie between 0 and the threshold")
     if detection.smoothing_steps < 1 or detection.mute_steps < 0 or detection.refractory_s < 0:
         raise _Wrong("'detection' holds a number that is too small")
+    for verifier in manifest.verifiers:
+        if not 0 < verifier.gate < detection.threshold:
+            raise _Wrong("'gate' of a verifier must lie between 0 and the threshold")
+        if verifier.steps < 1 or not verifier.weight > 0:
+            raise _Wrong("'verifiers' holds a number that is too small")
+
+
+def _verifier(entry: Any) -> Verifier:
+    if not isinstance(entry, dict):
+        raise _Wrong("'verifiers' must hold tables")
+    states = _states(entry)
+    # What is left must be numbers; the states have been read.
+    return Verifier(**_numbers({**entry, "states": 0}, Verifier) | {"states": states})
+
+
+def _states(table: dict[str, Any]) -> tuple[State, ...]:
+    return tuple(_state(entry) for entry in _list(table, "states"))
 
 
 def _keys(table: dict[str, Any], kind: type) -> dict[str, Any]:

@@ -7,7 +7,8 @@ KEYWORD.frontend.onnx, KEYWORD.ts, KEYWORD.buffer_{1,2,3}.ts,
 KEYWORD.dynamic.ts and the manifest KEYWORD.json, or nothing at all; the
 dynamic form alone is left out where it does not detect the same; and the
 reference networks as base.onnx, base.int8.onnx, base.ts and teacher.onnx.
-Files of the other sizes are named KEYWORD-small.* and KEYWORD-large.*.
+Files of the other sizes are named KEYWORD-small.* and KEYWORD-large.*; the
+verifiers of the latter are KEYWORD-large.verifier-1.{onnx,npz} and so on.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ import torch
 from rich.console import Console
 
 from device.errors import ExportError, KwsPiError
-from device.manifest import Detection, Manifest, describe_file
-from export.gate import check_dynamic, check_exports, gate_speech, offline
+from device.manifest import Detection, Manifest, Verifier, describe_file
+from export.gate import check_dynamic, check_exports, check_verifiers, gate_speech, offline
 from export.graph import write_network, write_with_front_end
 from export.npz import npz_bytes
 from export.quantize import quantize_network, quantized_twin
@@ -88,6 +89,16 @@ def export_student(build: Path) -> Path:
         for role, variant in longer.items():
             save(write_streaming(variant, weights), paths[role])
         save(write_dynamic(twin), paths["dynamic_ts"])
+        verifiers = read_verifiers(build, record)
+        twins_of_verifiers = {}
+        for prefix, (_, verifier) in verifiers.items():
+            stage = STORAGE["int8"](verifier)
+            twins_of_verifiers[prefix] = stage.twin
+            stem = f"{name}.{prefix.strip('_').replace('_', '-')}"
+            paths[f"{prefix}onnx"] = draft / f"{stem}.onnx"
+            paths[f"{prefix}onnx"].write_bytes(stage.onnx)
+            paths[f"{prefix}npz"] = draft / f"{stem}.npz"
+            paths[f"{prefix}npz"].write_bytes(npz_bytes(onnx.load_from_string(stage.onnx)))
         manifest = Manifest(
             keyword=keyword,
             front_end=network.front_end,
@@ -95,6 +106,7 @@ def export_student(build: Path) -> Path:
             states=network.state_layout(),
             detection=Detection(**record["detection"]),
             files={role: describe_file(path) for role, path in paths.items()},
+            verifiers=tuple(numbers for numbers, _ in verifiers.values()),
             training={key: record[key] for key in TRAINING_KEYS if key in record},
             figures={},
         )
@@ -122,11 +134,22 @@ def export_student(build: Path) -> Path:
             (build / names["dynamic_ts"]).unlink(missing_ok=True)
         twins = {role: quantized_twin(variant, weights) for role, variant in longer.items()}
         differences = check_exports(manifest_path, manifest, speech, reference, twins)
+        differences |= check_verifiers(manifest_path, manifest, speech, twins_of_verifiers)
         for role, difference in differences.items():
             console.print(f"  {role:<18} differs from the network by {difference:.1e} at most")
         for path in [*paths.values(), manifest_path]:
             path.replace(build / path.name)
     return build / f"{name}.json"
+
+
+def read_verifiers(build: Path, record: dict[str, Any]) -> dict[str, tuple[Verifier, Network]]:
+    """The verifiers of a student that has some, by the prefix of their roles."""
+    found = {}
+    for number, entry in enumerate(record.get("verifiers", []), 1):
+        network, _ = read(build, f"verifier_{number}")
+        numbers = Verifier(**{**entry, "states": network.state_layout()})
+        found[f"verifier_{number}_"] = (numbers, network)
+    return found
 
 
 def export_references(build: Path) -> None:

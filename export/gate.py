@@ -12,9 +12,11 @@ import onnxruntime
 import torch
 
 from device.detector import Detector
+from device.engine import ROLES, open_network
 from device.errors import ExportError
+from device.frontend import LogMel as DeviceLogMel
 from device.manifest import Manifest
-from device.model import load_model
+from device.model import Model
 from export.torchscript import engine_of_the_pi
 from train_host.corpus import Clip, load, read_embedded
 from train_host.frontend import LogMel
@@ -85,9 +87,15 @@ def run_torchscript(path: Path, chunks: Iterator[Floats]) -> Floats:
         return np.concatenate([module(torch.from_numpy(chunk)).numpy() for chunk in chunks])
 
 
-def run_device(manifest_path: Path, engine: str, chunks: Iterator[Floats]) -> Floats:
-    """The device's own front end and one of its engines, fed with whole steps."""
-    model = load_model(manifest_path, engine)
+def run_device(
+    path: Path, stage: Manifest, engine: str, chunks: Iterator[Floats], prefix: str = ""
+) -> Floats:
+    """The device's own front end and one of its engines, fed with whole steps.
+
+    `stage`: one network of a manifest, `prefix` that of its files' roles.
+    """
+    network = open_network(engine, stage, stage.file(path, prefix + ROLES[engine]))
+    model = Model(stage, DeviceLogMel(stage.front_end, stage.step_samples), network)
     return np.array([model.step(chunk) for chunk in chunks], np.float32)
 
 
@@ -126,11 +134,15 @@ def check_exports(
     large.
     """
     size = manifest.step_samples
+    (_, first), *_ = manifest.stages
     paths = {role: manifest_path.parent / f.name for role, f in manifest.files.items()}
 
     exact: dict[str, tuple[Callable[[], Floats], Floats]] = {
-        "onnx": (lambda: run_device(manifest_path, "onnxruntime", steps(speech, size)), reference),
-        "npz": (lambda: run_device(manifest_path, "numpy", steps(speech, size)), reference),
+        "onnx": (
+            lambda: run_device(manifest_path, first, "onnxruntime", steps(speech, size)),
+            reference,
+        ),
+        "npz": (lambda: run_device(manifest_path, first, "numpy", steps(speech, size)), reference),
         "frontend_onnx": (
             lambda: run_front_end_onnx(paths["frontend_onnx"], manifest, steps(speech, size)),
             reference,
@@ -147,6 +159,25 @@ def check_exports(
     return differences
 
 
+def check_verifiers(
+    manifest_path: Path, manifest: Manifest, speech: Floats, twins: dict[str, Network]
+) -> dict[str, float]:
+    """Compares each verifier, as a stream of its own, with its offline network.
+
+    `twins`: the float networks with the int8 weights, by the prefix of their
+    roles. Returns the largest differences; raises ExportError as
+    `check_exports` does.
+    """
+    size, differences = manifest.step_samples, {}
+    for prefix, stage in manifest.stages[1:]:
+        expected = offline(twins[prefix], speech, size)
+        for engine, role in ROLES.items():
+            found = run_device(manifest_path, stage, engine, steps(speech, size), prefix)
+            name = prefix + role
+            differences[name] = _difference(name, found, expected, TOLERANCE)
+    return differences
+
+
 def check_npz(manifest_path: Path, manifest: Manifest) -> float:
     """Compares the numpy engine with ONNX Runtime on the gate's speech.
 
@@ -154,7 +185,7 @@ def check_npz(manifest_path: Path, manifest: Manifest) -> float:
     """
     speech = gate_speech(manifest.keyword, manifest.front_end.sample_rate)
     found, expected = (
-        run_device(manifest_path, engine, steps(speech, manifest.step_samples))
+        run_device(manifest_path, manifest, engine, steps(speech, manifest.step_samples))
         for engine in ("numpy", "onnxruntime")
     )
     return _difference("npz", found, expected, TOLERANCE)

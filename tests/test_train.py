@@ -175,3 +175,31 @@ def test_calibration_keeps_to_the_false_accepts(monkeypatch):
     assert (expected["keywords"], expected["missed"]) == (3, 1)
     stricter = detection_for(network, 0.9)
     assert count_detections(stream, stricter, 0.08) == 1
+
+
+def test_the_large_size_is_a_cascade(few_clips, tmp_path: Path, capsys):
+    build = tmp_path / "sheila-large"
+    cache = ["--cache", str(tmp_path / "features")]
+    assert train.main([*cache, "--size", "large", "--output", str(build)]) == 0
+    student, record = load_checkpoint(build / "student.pt")
+    assert student.shape == read_recipe(FOLDER / "large.toml").shape
+    tutor, teacher = (load_checkpoint(build / f"{name}.pt")[0] for name in ("tutor", "teacher"))
+    first, second = (load_checkpoint(build / f"verifier_{n}.pt")[0] for n in (1, 2))
+    assert len(record["verifiers"]) == 2
+    for one, other in zip(first.parameters(), tutor.parameters(), strict=True):
+        assert torch.equal(one, other)
+    # It began as the teacher and has learned something since.
+    gaps = [
+        float((one - other).detach().abs().max())
+        for one, other in zip(second.parameters(), teacher.parameters(), strict=True)
+    ]
+    assert 0 < max(gaps) < 0.1
+    # A second run takes tutor and threshold from it.
+    again = [*cache, "--size", "large", "--every-recording", "--mean-of", str(build)]
+    assert train.main([*again, "--output", str(tmp_path / "all")]) == 0
+    _, record_after = load_checkpoint(tmp_path / "all" / "student.pt")
+    assert record_after["detection"]["threshold"] == record["detection"]["threshold"]
+    for name in ("tutor", "verifier_1"):
+        network, _ = load_checkpoint(tmp_path / "all" / f"{name}.pt")
+        for one, other in zip(network.parameters(), tutor.parameters(), strict=True):
+            assert torch.allclose(one, other)

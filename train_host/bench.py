@@ -138,11 +138,19 @@ def subjects_of(path: Path, model: str) -> list[Subject]:
             path,
             macs.clip,
             macs.stream_second,
-            manifest.file(path, role).stat().st_size,
+            sum(file.stat().st_size for file in _files(manifest, path, role)),
             f"base {'ts' if 'ts' in role else role}",
         )
         for role in manifest.files
+        if not role.startswith("verifier_")
     ]
+
+
+def _files(manifest: Manifest, path: Path, role: str) -> list[Path]:
+    """What is loaded to run the model by the file in that role."""
+    if role in ROLES.values():
+        return manifest.engine_files(path, role)
+    return [manifest.file(path, role)]
 
 
 def write_recording(keyword: str, seconds: float, path: Path) -> None:

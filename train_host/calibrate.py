@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from device.detector import Detector
 from device.manifest import Detection
-from train_host.evaluate import stream_probabilities, stream_traces
+from train_host.evaluate import Confirm, stream_probabilities, stream_traces
 from train_host.features import FeatureStore
 from train_host.network import Network
 
@@ -56,6 +56,7 @@ def calibrate(
     clips: FeatureStore,
     is_keyword: npt.NDArray[np.bool_],
     speech: FeatureStore | None,
+    confirm: Confirm | None = None,
 ) -> tuple[Detection, dict[str, Any]]:
     """The lowest threshold that keeps to one false accept an hour on validation.
 
@@ -69,11 +70,11 @@ def calibrate(
     negatives = speech if speech is not None else clips.select(np.flatnonzero(~is_keyword))
     stride = network.shape.stride[1]
     streams = [
-        stream_probabilities(network, negatives, offset)
+        stream_probabilities(network, negatives, offset, confirm)
         for offset in range(0, stride, max(1, stride // ALIGNMENTS))
     ]
     hours = len(streams[0]) * step_s / 3600
-    traces = stream_traces(network, clips.select(np.flatnonzero(is_keyword)))
+    traces = stream_traces(network, clips.select(np.flatnonzero(is_keyword)), confirm)
     detection, false = detection_for(network, float(THRESHOLDS[-1])), 0.0
     for threshold in THRESHOLDS:
         detection = detection_for(network, float(threshold))

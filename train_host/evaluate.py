@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,10 +18,18 @@ QUIET_LOG_MEL = float(np.log(1e-7 * 300))
 """Roughly the log-mel of white noise at -70 dBFS."""
 
 
+Array = npt.NDArray[np.float32]
+Confirm = Callable[[Array, npt.NDArray[np.floating]], Array]
+"""What a cascade makes of the first network's probabilities on frames of log-mel:
+`train_host.verifier.Confirmation`."""
+
+
 @torch.no_grad()
-def stream_traces(network: Network, store: FeatureStore) -> list[npt.NDArray[np.float32]]:
+def stream_traces(
+    network: Network, store: FeatureStore, confirm: Confirm | None = None
+) -> list[Array]:
     """The probability of every step of each clip, each from the start of a stream."""
-    traces: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(store)
+    traces: list[Array] = [np.empty(0, np.float32)] * len(store)
     order = np.argsort(np.diff(store.bounds))
     step = network.shape.stride[1]
     for rows in np.array_split(order, -(-len(order) // 256)) if len(order) else []:
@@ -32,19 +42,20 @@ def stream_traces(network: Network, store: FeatureStore) -> list[npt.NDArray[np.
         logits, _ = network.stream(torch.from_numpy(mel), network.initial_state(len(rows)))
         probabilities = torch.softmax(logits, 2)[..., 1].numpy()
         for row, i in enumerate(rows):
-            traces[i] = probabilities[row, : steps[row]]
+            trace = probabilities[row, : steps[row]]
+            traces[i] = confirm(trace, mel[row, : len(trace) * step]) if confirm else trace
     return traces
 
 
-def stream_scores(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
+def stream_scores(network: Network, store: FeatureStore, confirm: Confirm | None = None) -> Array:
     """The highest probability of each clip, streamed from the start of a stream."""
-    return np.array([trace.max() for trace in stream_traces(network, store)], np.float32)
+    return np.array([trace.max() for trace in stream_traces(network, store, confirm)], np.float32)
 
 
 @torch.no_grad()
 def stream_probabilities(
-    network: Network, store: FeatureStore, offset: int = 0
-) -> npt.NDArray[np.float32]:
+    network: Network, store: FeatureStore, offset: int = 0, confirm: Confirm | None = None
+) -> Array:
     """The probability of every step of all of a store's recordings, played as one stream.
 
     The stream begins `offset` frames after the first recording's beginning.
@@ -57,11 +68,14 @@ def stream_probabilities(
         frames = frames[: len(frames) // step * step]
         logits, state = network.stream(torch.from_numpy(frames)[None], state)
         found.append(torch.softmax(logits, 2)[0, :, 1].numpy())
-    return np.concatenate(found)
+    probabilities = np.concatenate(found)
+    if confirm is None:
+        return probabilities
+    return confirm(probabilities, store.frames[offset:][: len(probabilities) * step])
 
 
 @torch.no_grad()
-def clip_scores(network: Network, store: FeatureStore) -> npt.NDArray[np.float32]:
+def clip_scores(network: Network, store: FeatureStore) -> Array:
     """The probability of each clip at once, cut or padded to one second, as the origin scores it.
 
     Of a longer recording the second around the word; for the network of a

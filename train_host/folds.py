@@ -90,24 +90,31 @@ def hold_out_keyword(corpus: Corpus, keyword: str, fold: int | None) -> Corpus:
     return dataclasses.replace(corpus, clips=tuple(map(moved, corpus.clips)))
 
 
-def mean_of(builds: Sequence[Path]) -> Network:
-    """The network whose weights are the mean of those of the builds' students.
+def mean_of(builds: Sequence[Path], name: str) -> Network:
+    """The network whose weights are the mean of those of the builds' networks of that name.
 
-    Students that began with the same weights lie close together, and their
+    Networks that began with the same weights lie close together, and their
     mean has learned from all that any of them has seen: M. Wortsman et al.,
     "Model soups", ICML 2022 (arXiv 2203.05482). Raises CorpusError when a
-    build has no student or one of another shape.
+    build has no such network or one of another shape.
     """
-    students = [load_checkpoint(build / "student.pt")[0] for build in builds]
-    mean = students[0]
-    for build, student in zip(builds, students, strict=True):
-        if student.shape != mean.shape:
-            raise CorpusError(f"{build}: its student has another shape than that of {builds[0]}")
-    weights = [student.state_dict() for student in students]
+    networks = [load_checkpoint(build / f"{name}.pt")[0] for build in builds]
+    mean = networks[0]
+    for build, network in zip(builds, networks, strict=True):
+        if network.shape != mean.shape:
+            raise CorpusError(f"{build}: its {name} has another shape than that of {builds[0]}")
+    weights = [network.state_dict() for network in networks]
     mean.load_state_dict(
         {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
     )
     return mean
+
+
+def threshold_of(builds: Sequence[Path]) -> float:
+    """The mean of the builds' thresholds."""
+    records = [load_checkpoint(build / "student.pt")[1] for build in builds]
+    thresholds = [float(record["detection"]["threshold"]) for record in records]
+    return round(sum(thresholds) / len(thresholds), 3)
 
 
 def _paths(clips: Iterable[Clip]) -> list[str]:

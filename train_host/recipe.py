@@ -25,6 +25,16 @@ network by one method and trains it for some steps:
 In place of the table [shape], `start = "teacher"` begins with the teacher's
 shape and weights.
 
+A student that others confirm (`device/cascade.py`) has a table for each:
+
+    [[verifier]]
+    network = "tutor"      # as it is
+
+    [[verifier]]
+    network = "teacher"    # gone on for so many steps, see `train_host/verifier.py`
+    steps = 600
+    rate = 4e-4
+
 Methods and their settings:
 
 * `train`: nothing but training;
@@ -99,6 +109,16 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Confirming:
+    """A verifier: the tutor as it is, or the teacher after so many steps."""
+
+    network: str
+    """"tutor" or "teacher"."""
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A student and the way to it."""
 
@@ -112,6 +132,8 @@ class Recipe:
     """In which form the network is stored, one of `export.storage.STORAGE`."""
     note: str = ""
     """What a reader of its results should know."""
+    verifiers: tuple[Confirming, ...] = ()
+    """What confirms the student."""
 
     @property
     def steps(self) -> int:
@@ -120,7 +142,7 @@ class Recipe:
     @property
     def needs_tutor(self) -> bool:
         terms = {term["term"] for stage in self.stages for term in stage.distil}
-        return bool(terms - {"clip-soft-labels"})
+        return bool(self.verifiers or terms - {"clip-soft-labels"})
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -143,7 +165,8 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     """The recipe in a table. Raises RecipeError as `read_recipe` does."""
-    _known("the recipe", content, {"description", "note", "shape", "start", "stage", "storage"})
+    known = {"description", "note", "shape", "start", "stage", "storage", "verifier"}
+    _known("the recipe", content, known)
     shape, start, stages = (content.get(key) for key in ("shape", "start", "stage"))
     if not isinstance(stages, list) or not stages:
         raise RecipeError("a recipe holds at least one [[stage]]")
@@ -161,6 +184,7 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
         tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
         storage,
         str(content.get("note", "")),
+        tuple(_verifier(n, each) for n, each in enumerate(content.get("verifier", []), 1)),
     )
 
 
@@ -183,9 +207,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     if method not in METHODS:
         raise RecipeError(f"{where}: no method {method!r}; there are {', '.join(METHODS)}")
     steps = _whole(where, "steps", rest.pop("steps", None))
-    rate = rest.pop("rate", RATE)
-    if not isinstance(rate, float) or not 0 < rate < 1:
-        raise RecipeError(f"{where}: rate must be a number between 0 and 1")
+    rate = _rate(where, rest.pop("rate", RATE))
     terms = rest.pop("distil", [])
     for term in terms:
         if not isinstance(term, dict) or term.get("term") not in TERMS:
@@ -195,6 +217,25 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
     return Stage(method, steps, rate, rest, tuple(terms))
+
+
+def _verifier(number: int, content: Mapping[str, Any]) -> Confirming:
+    where = f"verifier {number}"
+    network = content.get("network")
+    if network == "tutor":
+        _known(where, content, {"network"})
+        return Confirming(network, 0, RATE)
+    if network != "teacher":
+        raise RecipeError(f'{where}: network must be "tutor" or "teacher"')
+    _known(where, content, {"network", "steps", "rate"})
+    steps = _whole(where, "steps", content.get("steps"))
+    return Confirming(network, steps, _rate(where, content.get("rate", RATE)))
+
+
+def _rate(where: str, rate: Any) -> float:
+    if not isinstance(rate, float) or not 0 < rate < 1:
+        raise RecipeError(f"{where}: rate must be a number between 0 and 1")
+    return rate
 
 
 def _fits(where: str, function: Callable[..., Any], own: set[str], given: dict[str, Any]) -> None:

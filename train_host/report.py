@@ -219,6 +219,7 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     }
     for name, of_clips in scores.items():
         columns[name]["quality"] = validation.quality(of_clips)
+    _count_verifiers(columns["student"], manifest, manifest_path)
     for name, value in microseconds_per_step(onnx_files).items():
         columns[name]["microseconds_per_step"] = value
     student = stored["student"]
@@ -233,6 +234,8 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
             # The gate has shown that the file equals this network; in batches it is faster.
             longer = quantized_twin(with_buffer(student.network, int(role[-1])), student.weights)
             exports[role]["quality"] = validation.quality(stream_scores(longer, store))
+        elif manifest.verifiers and role in ("ts", "frontend_onnx"):
+            exports[role]["quality"] = validation.quality(stream_scores(student.twin, store))
     figures = {
         "keyword": manifest.keyword,
         "corpus": manifest.training.get("corpus"),
@@ -245,6 +248,21 @@ def measure(build: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         "machine": f"{machine()}, onnxruntime {onnxruntime.__version__}",
     }
     return figures, scores | {"is_keyword": validation.is_keyword, "is_real": validation.is_real}
+
+
+def _count_verifiers(column: dict[str, Any], manifest: Manifest, manifest_path: Path) -> None:
+    """Adds the networks that confirm the student to its column."""
+    build = manifest_path.parent
+    for number, verifier in enumerate(manifest.verifiers, 1):
+        network, _ = load_checkpoint(build / f"verifier_{number}.pt")
+        column["parameters"] += parameters(network)
+        column["bytes_state_dict"] += state_dict_bytes(network)
+        column["bytes_weights"] += STORAGE["int8"](network).payload
+        column["bytes_onnx"] += (
+            manifest.file(manifest_path, f"verifier_{number}_onnx").stat().st_size
+        )
+        of_step = count_macs(network, network.shape.kernel[1])
+        column["macs_asked"] = column.get("macs_asked", 0) + verifier.steps * of_step
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -61,9 +61,9 @@ def our_subject(manifest: Path, name: str) -> Subject:
 
     Raises ManifestError when manifest or file cannot be read.
     """
-    file = read_manifest(manifest).file(manifest, ROLES[DEFAULT_ENGINE])
+    files = read_manifest(manifest).engine_files(manifest, ROLES[DEFAULT_ENGINE])
     version = f"kws-pi {device.__version__}, {DEFAULT_ENGINE}"
-    return Subject(name, version, OURS, str(manifest.resolve()), (file,))
+    return Subject(name, version, OURS, str(manifest.resolve()), tuple(files))
 
 
 def peer_subject(peer: Peer, keyword: str) -> Subject:

@@ -64,6 +64,9 @@ def result_sections(figures: dict[str, Any]) -> list[Section]:
         _row(label, form, {name: column.get(key) for name, column in columns.items()})
         for label, key, form in ROWS
     ]
+    asked = {name: column.get("macs_asked") for name, column in columns.items()}
+    if any(asked.values()):
+        lines.append(_row("verifiers, MACs a time", "{:,.0f}", asked, ratio=False))
     front_end = dict.fromkeys(columns, figures["front_end_macs_clip"])
     lines.append(_row("front end, MACs of 1 s", "{:,.0f}", front_end, ratio=False))
     found = [Section("", tuple(lines))]
@@ -104,6 +107,12 @@ def notes(figures: dict[str, Any]) -> list[str]:
         found.append(
             "No real voice says the keyword among the validation clips: how real voices fare is "
             "not known. Recordings of a few people, by DATA or RECORDINGS, would tell."
+        )
+    if figures["columns"]["student"].get("macs_asked"):
+        found.append(
+            "The student is a cascade: its MACs are those of the network that is always on, its "
+            "parameters and bytes those of all its networks. The TorchScript files and the ONNX "
+            "file with the front end inside hold the first network alone."
         )
     if figures["teacher"] != TRAINED_HERE:
         found.append(

@@ -25,15 +25,16 @@ from pathlib import Path
 import torch
 from rich.logging import RichHandler
 
-from train_host.calibrate import calibrate
+from device.manifest import Verifier
+from train_host import folds
+from train_host.calibrate import calibrate, detection_for
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
-from train_host.folds import mean_of
 from train_host.methods import Training
 from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
 from train_host.phrase import fitted
-from train_host.recipe import FOLDER, Curve, Recipe, carry_out, read_recipe
+from train_host.recipe import FOLDER, Recipe, carry_out, read_recipe
 from train_host.sizes import SIZES
 from train_host.stores import (
     Stores,
@@ -44,6 +45,7 @@ from train_host.stores import (
     read_corpus,
 )
 from train_host.teacher import load_published
+from train_host.verifier import Confirmation, numbers, train_verifier
 
 BATCH = 128
 BASE_RATE = 3e-3
@@ -113,33 +115,47 @@ def find_tutor(
 ) -> Network:
     """The tutor in the output folder if there is one, else one that is trained now.
 
-    It is the network of the largest size: it begins as the teacher, so that it
-    keeps what that knows of real voices, and learns near-words and running
-    speech, which the teacher has never met.
+    It begins as the teacher, so that it keeps what that knows of real voices,
+    and learns near-words and running speech, which the teacher has never met.
     """
     path = args.output / "tutor.pt"
+    if args.mean_of:
+        tutor = folds.mean_of(args.mean_of, "tutor")
+        save_checkpoint(tutor, path, mean_of=len(args.mean_of))
+        return tutor
     if path.exists():
         return load_checkpoint(path)[0]
     training = Training(
         stores.composer(teacher, args.seed), teacher, None, args.output, BATCH, args.seed
     )
-    tutor, curve = carry_out(read_recipe(FOLDER / "large.toml"), training, effort.tutor)
+    tutor, curve = carry_out(read_recipe(FOLDER / "tutor.toml"), training, effort.tutor)
     gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
     save_checkpoint(tutor, path, curve=curve, seed=args.seed)
     return tutor
 
 
-def find_student(
-    recipe: Recipe, teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
-) -> tuple[Network, Curve]:
-    """The student that the recipe makes, or the mean of others, and its curve."""
-    if args.mean_of:
-        return mean_of(args.mean_of), []
-    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
-    scenes = stores.composer(teacher, args.seed)
-    training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
-    return carry_out(recipe, training, effort.student)
+def find_verifiers(
+    recipe: Recipe, training: Training, args: argparse.Namespace, effort: Effort
+) -> list[tuple[Verifier, Network]]:
+    """The verifiers that the recipe asks for; written as verifier_1.pt and so on.
+
+    Fewer steps for the student mean fewer for them.
+    """
+    scale = effort.student / recipe.steps if effort.student else 1.0
+    verifiers: list[tuple[Verifier, Network]] = []
+    for number, each in enumerate(recipe.verifiers, 1):
+        path = args.output / f"verifier_{number}.pt"
+        if each.network == "tutor":
+            assert training.tutor is not None
+            network, curve = training.tutor, None
+        else:
+            steps = max(1, round(each.steps * scale))
+            partial = path.with_suffix(".partial.pt")
+            network, curve = train_verifier(training, steps, each.rate, partial)
+        save_checkpoint(network, path, curve=curve, seed=args.seed)
+        verifiers.append((numbers(network), network))
+    return verifiers
 
 
 def choose_recipe(args: argparse.Namespace) -> Recipe:
@@ -166,18 +182,28 @@ def run(args: argparse.Namespace) -> None:
         base = Network(fitted(BASE_32, stores.training.window))
         train_clips("base", base, effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
-    student, curve = find_student(recipe, teacher, stores, args, effort)
-    gaps = stores.gaps(stream_scores(student, stores.validation))
+    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
+    scenes = stores.composer(teacher, args.seed)
+    training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
+    student, curve = carry_out(recipe, training, effort.student)
+    verifiers = find_verifiers(recipe, training, args, effort)
+    confirm = Confirmation(verifiers) if verifiers else None
+    gaps = stores.gaps(stream_scores(student, stores.validation, confirm))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
     detection, expected = calibrate(
-        student, stores.validation, stores.is_keyword, stores.validation_speech
+        student, stores.validation, stores.is_keyword, stores.validation_speech, confirm
     )
+    if args.mean_of:
+        # The tutor has met the speech that validates; the folds' thresholds were chosen on what
+        # their tutors had not.
+        detection = detection_for(student, folds.threshold_of(args.mean_of))
     save_checkpoint(
         student,
         args.output / "student.pt",
         keyword=args.keyword,
         size=args.size,
         recipe=recipe.name,
+        verifiers=[dataclasses.asdict(verifier) for verifier, _ in verifiers],
         storage=recipe.storage,
         corpus={"name": describe(corpus, args), "kind": kind, "skipped": corpus.skipped},
         clips={split: len(corpus.of(split)) for split in ("training", "validation")},
@@ -233,7 +259,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="BUILD",
-        help="train no student, take the mean of those of a cross-fitting",
+        help="take tutor and threshold from the builds of a cross-fitting, as their means",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--steps", type=int, help="training steps of the student")

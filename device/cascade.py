@@ -1,0 +1,67 @@
+"""The cascade: further networks confirm what excites the first.
+
+The first network runs on every step. Where its probability reaches a
+verifier's gate, the verifier hears the last second or so by itself, from its
+initial state, and the step's probability is what all say together. In running
+speech that is one step in a hundred or two, so verifiers may be many times as
+large as the first network and cost next to nothing. Networks that learned
+differently are seldom wrong about the same sound
+(docs/decisions/0034-cascade.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.engine import Engine
+    from device.manifest import Verifier
+
+SUREST = 5.0
+"""No network is believed to be surer than this logit, either way: one in 150 is wrong."""
+
+
+class Cascade:
+    """All networks as one engine."""
+
+    def __init__(self, first: Engine, verifiers: Sequence[tuple[Verifier, Engine]]) -> None:
+        self._first = first
+        self._verifiers = verifiers
+        longest = max(verifier.steps for verifier, _ in verifiers)
+        self._heard: deque[NDArray[np.float32]] = deque(maxlen=longest)
+
+    def reset(self) -> None:
+        self._first.reset()
+        self._heard.clear()
+
+    def step(self, mel: NDArray[np.float32]) -> float:
+        probability = self._first.step(mel)
+        self._heard.append(mel)
+        opinions = [(1.0, probability)]
+        for verifier, engine in self._verifiers:
+            if probability < verifier.gate:
+                continue
+            engine.reset()
+            for heard in list(self._heard)[-verifier.steps :]:
+                confirmed = engine.step(heard)
+            opinions.append((verifier.weight, confirmed))
+        return probability if len(opinions) == 1 else agreed(opinions)
+
+
+def agreed(opinions: Sequence[tuple[float, float]]) -> float:
+    """The probability of the weighted mean of logits, from weights and probabilities."""
+    total = sum(weight for weight, _ in opinions)
+    mean = sum(weight * _logit(probability) for weight, probability in opinions) / total
+    return 1.0 / (1.0 + math.exp(-mean))
+
+
+def _logit(probability: float) -> float:
+    if not 0.0 < probability < 1.0:
+        return SUREST if probability >= 1.0 else -SUREST
+    return min(max(math.log(probability / (1.0 - probability)), -SUREST), SUREST)

@@ -1,0 +1,92 @@
+"""The cascade: when verifiers are asked, what they hear, and what comes of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from device.cascade import SUREST, Cascade, agreed
+from device.manifest import Verifier
+
+Floats = NDArray[np.float32]
+
+
+class Listening:
+    """An engine that says the probabilities of a list, and keeps what it was given."""
+
+    def __init__(self, *said: float) -> None:
+        self.said = list(said)
+        self.heard: list[float] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        self.heard = []
+
+    def step(self, mel: Floats) -> float:
+        self.heard.append(float(mel[0, 0]))
+        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+
+
+def frame(number: float) -> Floats:
+    return np.full((8, 40), number, np.float32)
+
+
+VERIFIER = Verifier((), gate=0.5, steps=3, weight=1.0)
+
+
+def test_only_what_excites_the_first_is_confirmed() -> None:
+    first, second = Listening(0.1, 0.49, 0.5, 0.2), Listening(0.9)
+    cascade = Cascade(first, [(VERIFIER, second)])
+    found = [cascade.step(frame(k)) for k in range(4)]
+    assert found == pytest.approx([0.1, 0.49, 0.75, 0.2])
+    assert second.resets == 1
+
+
+def test_a_verifier_hears_the_last_steps_from_its_initial_state() -> None:
+    first, second = Listening(0.9), Listening(0.9)
+    cascade = Cascade(first, [(VERIFIER, second)])
+    heard = []
+    for k in range(5):
+        cascade.step(frame(k))
+        heard.append(second.heard)
+    assert heard == [[0], [0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    cascade.reset()
+    cascade.step(frame(9))
+    assert second.heard == [9]
+    assert first.resets == 1
+
+
+def test_each_has_its_gate_its_length_and_its_weight() -> None:
+    long = dataclasses.replace(VERIFIER, gate=0.8, steps=5, weight=3.0)
+    one, two = Listening(0.9), Listening(0.01)
+    cascade = Cascade(Listening(0.6, 0.6, 0.6, 0.6, 0.9), [(VERIFIER, one), (long, two)])
+    found = [cascade.step(frame(k)) for k in range(5)]
+    assert (one.heard, two.heard) == ([2, 3, 4], [0, 1, 2, 3, 4])
+    assert found[3] == pytest.approx(agreed([(1.0, 0.6), (1.0, 0.9)]))
+    assert found[4] == pytest.approx(agreed([(1.0, 0.9), (1.0, 0.9), (3.0, 0.01)]))
+    assert found[4] < 0.5
+
+
+probability = st.floats(0.0, 1.0)
+opinions = st.lists(st.tuples(st.floats(0.1, 10.0), probability), min_size=1, max_size=4)
+
+
+@given(opinions)
+def test_agreement_lies_between_the_opinions(given: list[tuple[float, float]]) -> None:
+    bound = 1 / (1 + np.exp(-SUREST))
+    clipped = [min(max(p, 1 - bound), bound) for _, p in given]
+    assert min(clipped) - 1e-9 <= agreed(given) <= max(clipped) + 1e-9
+
+
+@given(opinions, st.integers(0, 3), probability)
+def test_who_is_surer_makes_all_surer(
+    given: list[tuple[float, float]], which: int, other: float
+) -> None:
+    which %= len(given)
+    weight, before = given[which]
+    changed = [*given[:which], (weight, max(before, other)), *given[which + 1 :]]
+    assert agreed(changed) >= agreed(given) - 1e-12

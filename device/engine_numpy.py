@@ -159,8 +159,10 @@ class _GruLayer:
         # sigmoid(x) = (1 + tanh(x / 2)) / 2: the gates' rows carry the inner half.
         half = np.ones(3 * units, np.float32)
         half[: 2 * units] = 0.5
-        self._input = weights.take(f"{name}.input", 3 * units, features) * half[:, None]
-        self._recurrent = weights.take(f"{name}.recurrent", 3 * units, units) * half[:, None]
+        self._input = weights.take(f"{name}.input", 3 * units, features)
+        self._input *= half[:, None]
+        self._recurrent = weights.take(f"{name}.recurrent", 3 * units, units)
+        self._recurrent *= half[:, None]
         biases = weights.take(f"{name}.bias", 2, 3 * units) * half
         self._input_bias, self._recurrent_bias = biases
         self._gates = slice(0, 2 * units)

@@ -188,7 +188,7 @@ lab: setup ## boot an emulated Raspberry Pi 3, built on the first call (root, 45
 	@$(PYTHON) tests/lab/machine.py start
 
 e2e: ansible ## deploy to the emulated Pi, or to PI=, and try every fault there
-	@PI="$(PI)" $(PYTHON) -m pytest -q -s tests/lab/acceptance.py
+	@PI="$(PI)" $(PYTHON) -m pytest -v -p no:cacheprovider tests/lab/check_*.py
 
 clean: ## remove what the other targets built, but not .venv and data/
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -29,7 +29,7 @@ from device.errors import KwsPiError
 
 BUILD = ROOT / "build"
 PATIENCE_S = 60
-"""How long the service may take from its start until it hears audio."""
+"""How long the service may take from its start until it hears audio, unless told otherwise."""
 BATCHES: tuple[int, ...] = (1, 5)
 """One Pi first, so that what fails everywhere fails once; then so many at a time."""
 
@@ -102,7 +102,7 @@ def deploy(options: argparse.Namespace) -> None:
         variables = {
             "package": str(package),
             "batches": [options.batch] if options.batch else list(BATCHES),
-            "patience": PATIENCE_S,
+            "patience": options.patience,
         }
         for event in playbooks.run("deploy", variables):
             outcome = outcomes[event.host]
@@ -281,6 +281,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model's manifest")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings for every Pi")
     parser.add_argument("--batch", type=int, default=0, metavar="N", help="Pis at a time")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=PATIENCE_S,
+        metavar="SECONDS",
+        help="how long the service may take until it hears",
+    )
     parser.add_argument("--ask-pass", action="store_true", help="ask for sudo's password")
     parser.add_argument("--purge", action="store_true", help="undeploy: settings go as well")
     options = parser.parse_args(arguments)

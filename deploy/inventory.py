@@ -63,7 +63,7 @@ def _listed(inventory: Path) -> list[Host]:
         raise DeployError(f"{inventory}: there is no such inventory; give the path of one")
     with tempfile.TemporaryDirectory(prefix="kws-") as home:
         done = subprocess.run(
-            [str(program("ansible-inventory")), "--inventory", str(inventory), "--list"],
+            [*program("ansible-inventory"), "--inventory", str(inventory), "--list"],
             env=environment_of(Path(home)),
             capture_output=True,
             text=True,

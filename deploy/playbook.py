@@ -61,7 +61,7 @@ class Playbooks:
 
         Raises DeployError when Ansible itself cannot run.
         """
-        command = [str(program("ansible-playbook")), str(FOLDER / f"{name}.yml")]
+        command = [*program("ansible-playbook"), str(FOLDER / f"{name}.yml")]
         for inventory in self._inventories:
             command += ["--inventory", str(inventory)]
         command += ["--extra-vars", json.dumps(dict(variables or {}))]
@@ -109,15 +109,17 @@ def _event(told: Mapping[str, Any]) -> Event:
     )
 
 
-def program(name: str) -> Path:
-    """A program of Ansible's, which set-up puts beside this Python.
+def program(name: str) -> list[str]:
+    """The command that starts a program of Ansible's, which set-up puts beside this Python.
+
+    Its first line names the Python by the path that the checkout had then; this one is right.
 
     Raises DeployError when it is not there.
     """
     path = Path(sys.executable).parent / name
     if not path.exists():
         raise DeployError("Ansible is missing; `train_host/setup.sh deploy` installs it")
-    return path
+    return [sys.executable, str(path)]
 
 
 def environment_of(home: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ ABSENT = ("vchiq", "vc4", "v3d", "brcmfmac", "cfg80211", "hci_uart", "raspberryp
 KERNEL = (
     "root=/dev/mmcblk0 rootwait rw console=ttyAMA0,115200 console=ttyAMA1,115200 net.ifnames=0 "
     "systemd.unit=multi-user.target systemd.mask=systemd-binfmt.service "
+    "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900 "
     f"module_blacklist={','.join(ABSENT)}"
 )
 
@@ -96,6 +97,9 @@ class Machine:
             start_new_session=True,
         )
         self._pid.write_text(str(process.pid))
+        # A new program has no command line to be known by for a moment.
+        while self.pid is None and process.poll() is None:
+            time.sleep(0.05)
 
     def wait(self, patience_s: float = BOOT_S) -> None:
         """Returns when it takes ssh. Raises RuntimeError when it does not in time."""

@@ -6,7 +6,7 @@ initial state, and the step's probability is what all say together. In running
 speech that is one step in a hundred or two, so verifiers may be many times as
 large as the first network and cost next to nothing. Networks that learned
 differently are seldom wrong about the same sound
-(docs/decisions/0034-cascade.md).
+(docs/decisions/0040-cascade.md).
 """
 
 from __future__ import annotations

@@ -16,14 +16,17 @@ import onnxruntime  # noqa: E402
 from shapes import PRUNED, STUDENT  # noqa: E402
 
 import export.gate  # noqa: E402
-from device.errors import ExportError  # noqa: E402
+from device.engine import ROLES  # noqa: E402
+from device.errors import ExportError, ManifestError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
+from device.model import load_model  # noqa: E402
 from export.__main__ import export_references, export_student, main  # noqa: E402
 from export.gate import check_exports, gate_speech, odd_chunks, offline, steps  # noqa: E402
 from export.graph import IR_VERSION, OPSET, write_network, write_with_front_end  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
 from export.torchscript import save, with_buffer, write_dynamic, write_streaming  # noqa: E402
 from train_host.corpus import Clip  # noqa: E402
+from train_host.frontend import LogMel  # noqa: E402
 from train_host.network import (  # noqa: E402
     BASE_32,
     BASE_64,
@@ -31,6 +34,7 @@ from train_host.network import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
+from train_host.verifier import Confirmation  # noqa: E402
 
 SHAPES = {"base 32": BASE_32, "base 64": BASE_64, "student": STUDENT, "pruned": PRUNED}
 
@@ -194,6 +198,46 @@ def test_the_small_size_is_in_every_name(build: Path):
     assert manifest.keyword == "sheila"
     assert manifest.training["size"] == "small"
     assert all(file.name.startswith("sheila-small.") for file in manifest.files.values())
+
+
+def test_a_cascade_is_one_manifest(build: Path, capsys):
+    student, record = load_checkpoint(build / "student.pt")
+    record["detection"]["threshold"] = 0.99
+    speech = gate_speech("sheila", 16000)[: 10 * 16000]
+    first = quantized_twin(student, quantize_network(student))
+    alone = offline(first, speech, 1280)
+    gate = float(np.median(alone))
+    verifiers = [random_network(BASE_32), random_network(STUDENT)]
+    numbers = [{"gate": gate, "steps": 14, "weight": weight} for weight in (1.0, 2.0)]
+    for number, verifier in enumerate(verifiers, 1):
+        save_checkpoint(verifier, build / f"verifier_{number}.pt")
+    save_checkpoint(student, build / "student.pt", **record, size="large", verifiers=numbers)
+    path = export_student(build)
+    manifest = read_manifest(path)
+    assert [v.weight for v in manifest.verifiers] == [1.0, 2.0]
+    names = {role: file.name for role, file in manifest.files.items()}
+    assert names["verifier_2_npz"] == "sheila-large.verifier-2.npz"
+    # Both engines of the device are what training calculates.
+    twins = [quantized_twin(v, quantize_network(v)) for v in verifiers]
+    with torch.no_grad():
+        mel = LogMel(first.front_end).whole(torch.from_numpy(speech)[None])
+    confirm = Confirmation(list(zip(manifest.verifiers, twins, strict=True)))
+    expected = confirm(alone, mel[0].numpy())
+    asked = alone >= gate
+    assert np.abs(expected - alone)[asked].max() > 1e-3
+    clear = np.abs(alone - gate) > 1e-5  # the gate parts what differs by rounding alone
+    for engine in ROLES:
+        model = load_model(path, engine)
+        found = np.array([model.step(chunk) for chunk in steps(speech, 1280)])
+        assert np.abs(found - expected)[clear].max() < 1e-4
+    # A verifier that is not what was exported is refused.
+    network = path.with_name(names["verifier_1_npz"])
+    network.write_bytes(network.read_bytes() + b"x")
+    with pytest.raises(ManifestError, match="SHA-256"):
+        load_model(path)
+    (build / "verifier_1.pt").unlink()
+    assert main(["--build", str(build)]) == 1
+    assert "verifier_1.pt: no such checkpoint" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_size_is_one_sentence(build: Path, capsys):

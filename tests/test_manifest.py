@@ -124,6 +124,38 @@ def test_numbers_that_would_fill_the_memory_are_refused(tmp_path: Path, content:
     assert read(tmp_path, content) is None
 
 
+def verifier(**changed: Any) -> dict[str, Any]:
+    return {"states": GOOD["states"], "gate": 0.2, "steps": 14, "weight": 1.0, **changed}
+
+
+def test_a_verifier_is_read_and_written(tmp_path: Path) -> None:
+    cascade = {**GOOD, "verifiers": [verifier(), verifier(weight=0.5)]}
+    manifest = read(tmp_path, json.dumps(cascade))
+    assert manifest is not None
+    assert json.loads(manifest.to_json()) == cascade
+    assert [prefix for prefix, _ in manifest.stages] == ["", "verifier_1_", "verifier_2_"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [verifier(gate=0.0)],
+        [verifier(gate=0.999)],
+        [verifier(steps=0)],
+        [verifier(steps=2.5)],
+        [verifier(weight=0.0)],
+        [verifier(weight=math.nan)],
+        [verifier(states=3)],
+        [verifier(what=1)],
+        [{}],
+        [3],
+        {},
+    ],
+)
+def test_a_wrong_verifier_is_refused(tmp_path: Path, wrong: Any) -> None:
+    assert read(tmp_path, json.dumps({**GOOD, "verifiers": wrong})) is None
+
+
 def test_the_unchanged_one_is_read_and_loads() -> None:
     assert json.loads(read_manifest(LOUD).to_json()) == GOOD
     load_model(LOUD)

@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 
 from device.errors import ExportError, KwsPiError
-from device.manifest import Detection, Manifest, Verifier, describe_file
+from device.manifest import Detection, Manifest, describe_file
 from export.gate import check_dynamic, check_exports, check_verifiers, gate_speech, offline
 from export.graph import write_network, write_with_front_end
 from export.npz import npz_bytes
@@ -35,6 +35,7 @@ from export.torchscript import save, with_buffer, write_dynamic, write_streaming
 from train_host.corpus import read_list
 from train_host.network import Network, load_checkpoint
 from train_host.sizes import model_name
+from train_host.verifier import read_verifiers
 
 BUFFERS = (1, 2, 3)
 TRAINING_KEYS = (
@@ -91,10 +92,10 @@ def export_student(build: Path) -> Path:
         save(write_dynamic(twin), paths["dynamic_ts"])
         verifiers = read_verifiers(build, record)
         twins_of_verifiers = {}
-        for prefix, (_, verifier) in verifiers.items():
-            stage = STORAGE["int8"](verifier)
+        for number, (_, verifier) in enumerate(verifiers, 1):
+            prefix, stage = f"verifier_{number}_", STORAGE["int8"](verifier)
             twins_of_verifiers[prefix] = stage.twin
-            stem = f"{name}.{prefix.strip('_').replace('_', '-')}"
+            stem = f"{name}.verifier-{number}"
             paths[f"{prefix}onnx"] = draft / f"{stem}.onnx"
             paths[f"{prefix}onnx"].write_bytes(stage.onnx)
             paths[f"{prefix}npz"] = draft / f"{stem}.npz"
@@ -106,7 +107,7 @@ def export_student(build: Path) -> Path:
             states=network.state_layout(),
             detection=Detection(**record["detection"]),
             files={role: describe_file(path) for role, path in paths.items()},
-            verifiers=tuple(numbers for numbers, _ in verifiers.values()),
+            verifiers=tuple(numbers for numbers, _ in verifiers),
             training={key: record[key] for key in TRAINING_KEYS if key in record},
             figures={},
         )
@@ -140,16 +141,6 @@ def export_student(build: Path) -> Path:
         for path in [*paths.values(), manifest_path]:
             path.replace(build / path.name)
     return build / f"{name}.json"
-
-
-def read_verifiers(build: Path, record: dict[str, Any]) -> dict[str, tuple[Verifier, Network]]:
-    """The verifiers of a student that has some, by the prefix of their roles."""
-    found = {}
-    for number, entry in enumerate(record.get("verifiers", []), 1):
-        network, _ = read(build, f"verifier_{number}")
-        numbers = Verifier(**{**entry, "states": network.state_layout()})
-        found[f"verifier_{number}_"] = (numbers, network)
-    return found
 
 
 def export_references(build: Path) -> None:

@@ -237,7 +237,9 @@ def test_a_cascade_is_one_manifest(build: Path, capsys):
         load_model(path)
     (build / "verifier_1.pt").unlink()
     assert main(["--build", str(build)]) == 1
-    assert "verifier_1.pt: no such checkpoint" in " ".join(capsys.readouterr().out.split())
+    assert "verifier_1.pt: not a checkpoint; run `make train` again" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_an_unknown_size_is_one_sentence(build: Path, capsys):

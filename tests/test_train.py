@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 torch = pytest.importorskip("torch")
 
@@ -194,12 +195,36 @@ def test_the_large_size_is_a_cascade(few_clips, tmp_path: Path, capsys):
         for one, other in zip(second.parameters(), teacher.parameters(), strict=True)
     ]
     assert 0 < max(gaps) < 0.1
-    # A second run takes tutor and threshold from it.
-    again = [*cache, "--size", "large", "--every-recording", "--mean-of", str(build)]
-    assert train.main([*again, "--output", str(tmp_path / "all")]) == 0
-    _, record_after = load_checkpoint(tmp_path / "all" / "student.pt")
-    assert record_after["detection"]["threshold"] == record["detection"]["threshold"]
+
+
+def recordings(folder: Path) -> Path:
+    """Two seconds of coloured noise by each of six people."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for person in range(6):
+        sound = np.cumsum(rng.standard_normal(32000)) * 0.01
+        sound -= np.convolve(sound, np.ones(200) / 200, "same")
+        soundfile.write(folder / f"{person}-1-0000.wav", sound * 0.3, 16000)
+    return folder
+
+
+def test_a_cross_fitting_gives_tutor_and_threshold(few_clips, tmp_path: Path, capsys):
+    common = ["--cache", str(tmp_path / "features"), "--size", "large"]
+    common += ["--speech", str(recordings(tmp_path / "speech"))]
+    common += ["--noise", str(recordings(tmp_path / "noise"))]
+    folds = [str(tmp_path / f"fold{fold}") for fold in (0, 1)]
+    for number, fold in enumerate(folds):
+        assert train.main([*common, "--fold", str(number), "--output", fold]) == 0
+    everything = [*common, "--every-recording", "--mean-of", *folds]
+    assert train.main([*everything, "--output", str(tmp_path / "all")]) == 0
+    tutors = [load_checkpoint(Path(fold) / "tutor.pt")[0].state_dict() for fold in folds]
     for name in ("tutor", "verifier_1"):
         network, _ = load_checkpoint(tmp_path / "all" / f"{name}.pt")
-        for one, other in zip(network.parameters(), tutor.parameters(), strict=True):
-            assert torch.allclose(one, other)
+        for key, value in network.state_dict().items():
+            assert torch.allclose(value, (tutors[0][key] + tutors[1][key]) / 2, atol=1e-6)
+    _, record = load_checkpoint(tmp_path / "all" / "student.pt")
+    assert record["expected"]["negatives"].endswith("each fold of a cross-fitting held out")
+    # Two people of six in each fold, two seconds each.
+    assert record["expected"]["hours"] == pytest.approx(8 / 3600, abs=3e-4)
+    assert train.main([*common, "--mean-of", str(tmp_path), "--output", str(tmp_path / "b")]) == 1
+    assert "tutor.pt: not a checkpoint" in said(capsys)

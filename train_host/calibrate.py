@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ FALSE_ACCEPTS_PER_HOUR = 1.0
 """The rate that the threshold is chosen for, on validation negatives."""
 ALIGNMENTS = 4
 """How often the negatives are heard."""
+Stream = npt.NDArray[np.float32]
+"""Probabilities, step by step."""
 THRESHOLDS = np.round(np.arange(0.30, 0.995, 0.005), 3)
 
 
@@ -61,32 +64,56 @@ def calibrate(
     """The lowest threshold that keeps to one false accept an hour on validation.
 
     The negatives are the validation speech where there is any, else the other
-    words' clips played one after the other. They are heard several times, each
-    time with the steps falling elsewhere on the sound: at one alignment alone
-    the lowest threshold that passes is a lucky one. Returns the numbers and
-    what they gave there, false accepts as the mean over the alignments.
+    words' clips played one after the other. Returns the numbers and what they
+    gave there, false accepts as the mean over the alignments.
     """
-    step_s = step_seconds(network)
     negatives = speech if speech is not None else clips.select(np.flatnonzero(~is_keyword))
-    stride = network.shape.stride[1]
-    streams = [
-        stream_probabilities(network, negatives, offset, confirm)
-        for offset in range(0, stride, max(1, stride // ALIGNMENTS))
-    ]
-    hours = len(streams[0]) * step_s / 3600
+    heard = [alignments(network, negatives, confirm)]
+    detection, false = lowest(network, heard)
     traces = stream_traces(network, clips.select(np.flatnonzero(is_keyword)), confirm)
-    detection, false = detection_for(network, float(THRESHOLDS[-1])), 0.0
-    for threshold in THRESHOLDS:
-        detection = detection_for(network, float(threshold))
-        false = sum(count_detections(s, detection, step_s) for s in streams) / len(streams)
-        # Rounded: of 0.94 h, one false accept is what one an hour looks like.
-        if false <= round(FALSE_ACCEPTS_PER_HOUR * hours):
-            break
+    step_s = step_seconds(network)
     missed = sum(count_detections(trace, detection, step_s) == 0 for trace in traces)
     return detection, {
         "negatives": "running speech" if speech is not None else "clips of other words",
-        "hours": round(hours, 3),
+        "hours": round(_hours(network, heard), 3),
         "false_accepts": round(false, 2),
         "keywords": len(traces),
         "missed": missed,
     }
+
+
+def alignments(
+    network: Network, negatives: FeatureStore, confirm: Confirm | None = None
+) -> list[Stream]:
+    """The probabilities of one stream, heard several times, the steps falling elsewhere on it.
+
+    At one alignment alone the lowest threshold that passes is a lucky one.
+    """
+    stride = network.shape.stride[1]
+    return [
+        stream_probabilities(network, negatives, offset, confirm)
+        for offset in range(0, stride, max(1, stride // ALIGNMENTS))
+    ]
+
+
+def lowest(network: Network, heard: Sequence[Sequence[Stream]]) -> tuple[Detection, float]:
+    """The lowest threshold that keeps to the rate on streams, and the false accepts there.
+
+    `heard`: streams of negatives, each at its alignments; they count together,
+    whichever network heard them.
+    """
+    step_s, hours = step_seconds(network), _hours(network, heard)
+    detection, false = detection_for(network, float(THRESHOLDS[-1])), 0.0
+    for threshold in THRESHOLDS:
+        detection = detection_for(network, float(threshold))
+        false = sum(
+            sum(count_detections(each, detection, step_s) for each in stream) / len(stream)
+            for stream in heard
+        )
+        if false <= FALSE_ACCEPTS_PER_HOUR * hours:
+            break
+    return detection, false
+
+
+def _hours(network: Network, heard: Sequence[Sequence[Stream]]) -> float:
+    return sum(len(stream[0]) for stream in heard) * step_seconds(network) / 3600

@@ -18,11 +18,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from device.errors import CorpusError
-from train_host.corpus import Clip, Corpus
+from train_host.corpus import NOISE, SPEECH, Clip, Corpus
 from train_host.network import Network, load_checkpoint
 
 FOLDS = 3
@@ -48,6 +49,45 @@ class HeldOut:
             ],
         }
         (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_held_out(folder: Path) -> HeldOut:
+    """What a build held out.
+
+    Raises CorpusError, one sentence, where `held-out.json` is absent, is
+    something else, or leaves one kind without a recording.
+    """
+    path = folder / FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        speech = [_entry(entry, SPEECH, entry) for entry in raw["speech"]]
+        noise = [_entry(entry, NOISE, entry) for entry in raw["noise"]]
+        keywords = [
+            _entry(entry["path"], "", entry["speaker"], entry["kind"]) for entry in raw["keywords"]
+        ]
+    except OSError as error:
+        raise CorpusError(
+            f"{path}: cannot be read ({error.strerror}); give folders of builds that held a "
+            "fold out"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{path}: not a list of what a fold held out ({type(error).__name__}: {error}); "
+            "train the fold again"
+        ) from error
+    for name, clips in (("speech", speech), ("noise", noise), ("keywords", keywords)):
+        if not clips:
+            raise CorpusError(f"{path}: holds out no {name}; train the fold with more recordings")
+        for clip in clips:
+            if not clip.path.is_file():
+                raise CorpusError(f"{clip.path}: no such recording, but {path} names it")
+    return HeldOut(tuple(speech), tuple(noise), tuple(keywords))
+
+
+def _entry(path: str, word: str, speaker: str, kind: str = "real") -> Clip:
+    if kind not in ("real", "synthetic"):
+        raise ValueError(f"{kind!r} is no kind of voice")
+    return Clip(word, speaker, "validation", cast(Any, kind), Path(path))
 
 
 def part(clips: Iterable[Clip], fold: int | None) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
@@ -108,13 +148,6 @@ def mean_of(builds: Sequence[Path], name: str) -> Network:
         {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
     )
     return mean
-
-
-def threshold_of(builds: Sequence[Path]) -> float:
-    """The mean of the builds' thresholds."""
-    records = [load_checkpoint(build / "student.pt")[1] for build in builds]
-    thresholds = [float(record["detection"]["threshold"]) for record in records]
-    return round(sum(thresholds) / len(thresholds), 3)
 
 
 def _paths(clips: Iterable[Clip]) -> list[str]:

@@ -77,9 +77,12 @@ def summary(contents: Contents) -> str:
         card += (
             f" On validation recordings this gave "
             f"{counted(expected['false_accepts'], 'false accept')} in {expected['hours']:.2f} h of "
-            f"{escape(expected['negatives'])} and missed {expected['missed']:,} of "
-            f"{counted(expected['keywords'], 'keyword')}."
+            f"{escape(expected['negatives'])}"
         )
+        if "missed" in expected:
+            keywords = counted(expected["keywords"], "keyword")
+            card += f" and missed {expected['missed']:,} of {keywords}"
+        card += "."
     student, base = figures["columns"]["student"], figures["columns"]["base"]
     macs, size = student["macs_clip"], student["bytes_onnx"]
     tiles = [

@@ -194,7 +194,7 @@ class Stores:
             )
         self._training = corpus.of("training"), speech, noise
         self.validation_clips = corpus.of("validation")
-        self.validation = self._store("validation clips", self.validation_clips, 0)
+        self.validation = self.store("validation clips", self.validation_clips, 0)
         self.validation_speech = self._optional("validation speech", speech, "validation")
         self.is_keyword = np.array([c.word == keyword for c in self.validation_clips])
         self.is_real = np.array([c.kind == "real" for c in self.validation_clips])
@@ -205,7 +205,7 @@ class Stores:
         clips, speech, noise = self._training
         versions = {"real": REAL_VERSIONS, "synthetic": KEYWORD_VERSIONS[self.kind]}
         said = [
-            (chosen, self._store(f"keyword, {origin}", chosen, versions[origin]))
+            (chosen, self.store(f"keyword, {origin}", chosen, versions[origin]))
             for origin in ("real", "synthetic")
             if (chosen := [c for c in clips if c.word == self.keyword and c.kind == origin])
         ]
@@ -214,7 +214,7 @@ class Stores:
         return Material(
             keyword=[store for _, store in said],
             others=[
-                self._store(f"other words, {origin}", words, OTHER_VERSIONS)
+                self.store(f"other words, {origin}", words, OTHER_VERSIONS)
                 for origin in ("real", "synthetic")
                 if (words := [c for c in clips if c.word != self.keyword and c.kind == origin])
             ],
@@ -223,7 +223,8 @@ class Stores:
             window=phrase_steps(self.keyword, lengths, FrontEnd(), BASE_32.stride[1]),
         )
 
-    def _store(self, name: str, clips: Any, versions: int) -> FeatureStore:
+    def store(self, name: str, clips: Sequence[Clip], versions: int = 0) -> FeatureStore:
+        """The features of clips, and of so many augmented forms of each."""
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(f"features: {name}", total=len(clips) * (versions + 1))
             return build_store(
@@ -238,7 +239,7 @@ class Stores:
     def _optional(self, name: str, clips: Sequence[Clip], split: str) -> FeatureStore | None:
         # Speakers of the test split are for judging only.
         chosen = [c for c in clips if c.split == split]
-        return self._store(name, chosen, 0) if chosen else None
+        return self.store(name, chosen, 0) if chosen else None
 
     def composer(self, network: Network, seed: int) -> Composer:
         return composer_for(self.training, network, seed)

@@ -6,11 +6,10 @@ Folders are read by `gather`; what one fold of a cross-fitting has held out
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from train_host.corpus import AUDIO_SUFFIXES, NOISE, SPEECH, Clip, load
 from train_host.keyword import slug
 from train_host.rooms import room
 from train_host.split import speaker_of
-from train_host.tape import RATE, Kind, Samples, word_span
+from train_host.tape import RATE, Samples, word_span
 
 LONGEST_KEYWORD_S = 10.0
 SYNTHESISED_ROOMS = 12
@@ -106,37 +105,13 @@ def read_fold(
 ) -> Material:
     """What one fold of a cross-fitting has held out.
 
-    Raises CorpusError, one sentence, where `held-out.json` is absent, is
-    something else, or leaves one kind without a recording.
+    Raises CorpusError as `read_held_out` does, and where no keyword can be used.
     """
-    path = folder / folds.FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        speech = [_entry(entry, SPEECH, entry) for entry in raw["speech"]]
-        noise = [_entry(entry, NOISE, entry) for entry in raw["noise"]]
-        keywords = [
-            _entry(entry["path"], "", entry["speaker"], entry["kind"]) for entry in raw["keywords"]
-        ]
-    except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot be read ({error.strerror}); give folders of builds that held a "
-            "fold out"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(
-            f"{path}: not a list of what a fold held out ({type(error).__name__}: {error}); "
-            "train the fold again"
-        ) from error
-    for name, clips in (("speech", speech), ("noise", noise), ("keywords", keywords)):
-        if not clips:
-            raise CorpusError(f"{path}: holds out no {name}; train the fold with more recordings")
-        for clip in clips:
-            if not clip.path.is_file():
-                raise CorpusError(f"{clip.path}: no such recording, but {path} names it")
+    held_out = folds.read_held_out(folder)
     return Material(
-        _with_a_word(keywords, warn),
-        tuple(speech),
-        tuple(noise),
+        _with_a_word(held_out.keywords, warn),
+        held_out.speech,
+        held_out.noise,
         rooms_in(rooms),
         {
             "positives": "clips that each fold held out",
@@ -233,12 +208,6 @@ def _with_a_word(clips: Sequence[Clip], warn: Callable[[str], None]) -> tuple[Cl
     if not kept:
         raise CorpusError("no clip of the keyword can be used; give POSITIVES=DIR other recordings")
     return tuple(kept)
-
-
-def _entry(path: str, word: str, speaker: str, kind: str = "real") -> Clip:
-    if kind not in get_args(Kind):
-        raise ValueError(f"{kind!r} is no kind of voice")
-    return Clip(word, speaker, "validation", cast(Kind, kind), Path(path))
 
 
 def _names(folders: Sequence[Path]) -> str:

@@ -21,13 +21,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.logging import RichHandler
 
-from device.manifest import Verifier
+from device.manifest import Detection, Verifier
 from train_host import folds
-from train_host.calibrate import calibrate, detection_for
+from train_host.calibrate import alignments, calibrate, lowest, step_seconds
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
 from train_host.methods import Training
@@ -45,7 +46,7 @@ from train_host.stores import (
     read_corpus,
 )
 from train_host.teacher import load_published
-from train_host.verifier import Confirmation, numbers, train_verifier
+from train_host.verifier import Confirmation, numbers, read_verifiers, train_verifier
 
 BATCH = 128
 BASE_RATE = 3e-3
@@ -158,6 +159,28 @@ def find_verifiers(
     return verifiers
 
 
+def calibrate_on_folds(
+    student: Network, stores: Stores, args: argparse.Namespace
+) -> tuple[Detection, dict[str, Any]]:
+    """The threshold that the models of a cross-fitting need on what each held out, together.
+
+    Raises CorpusError when a build is none of a cross-fitting.
+    """
+    heard = []
+    for build in args.mean_of:
+        network, record = load_checkpoint(build / "student.pt")
+        verifiers = read_verifiers(build, record)
+        held_out = stores.store("held-out speech", folds.read_held_out(build).speech)
+        heard.append(alignments(network, held_out, Confirmation(verifiers) if verifiers else None))
+    detection, false = lowest(student, heard)
+    hours = sum(len(stream[0]) for stream in heard) * step_seconds(student) / 3600
+    return detection, {
+        "negatives": "running speech that each fold of a cross-fitting held out",
+        "hours": round(hours, 3),
+        "false_accepts": round(false, 2),
+    }
+
+
 def choose_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe that the arguments name. Raises RecipeError when it cannot be read."""
     return read_recipe(args.recipe or FOLDER / f"{args.size}.toml")
@@ -194,9 +217,8 @@ def run(args: argparse.Namespace) -> None:
         student, stores.validation, stores.is_keyword, stores.validation_speech, confirm
     )
     if args.mean_of:
-        # The tutor has met the speech that validates; the folds' thresholds were chosen on what
-        # their tutors had not.
-        detection = detection_for(student, folds.threshold_of(args.mean_of))
+        # The tutor has met the speech that validates; no fold has met what it held out.
+        detection, expected = calibrate_on_folds(student, stores, args)
     save_checkpoint(
         student,
         args.output / "student.pt",

@@ -17,6 +17,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from device.cascade import agreed
 from device.manifest import Verifier
 from train_host.fit import fit
 from train_host.methods import Training
-from train_host.network import Network
+from train_host.network import Network, load_checkpoint
 from train_host.objectives import margin_of
 from train_host.scenes import Batch
 
@@ -153,3 +154,12 @@ def train_verifier(
 def numbers(network: Network) -> Verifier:
     """What the manifest says of a verifier."""
     return Verifier(network.state_layout(), GATE, STEPS, WEIGHT)
+
+
+def read_verifiers(build: Path, record: dict[str, Any]) -> list[tuple[Verifier, Network]]:
+    """The verifiers of a student, from its record. Raises CorpusError when one is not there."""
+    found = []
+    for number, entry in enumerate(record.get("verifiers", []), 1):
+        network, _ = load_checkpoint(build / f"verifier_{number}.pt")
+        found.append((Verifier(**{**entry, "states": network.state_layout()}), network))
+    return found

@@ -6,8 +6,8 @@ from device.errors import ExportError
 from train_host.keyword import slug
 
 SIZES = ("tiny", "small", "large")
-"""`tiny` keeps the limits of the shipped model; `small` trades size for quality; `large` is for a
-device that has the room, and the tutor of the other two."""
+"""`tiny` keeps the limits of the shipped model; `small` trades size for quality; `large` is a
+cascade: a small network that two larger ones confirm."""
 
 
 def model_name(keyword: str, size: str) -> str:

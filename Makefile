@@ -48,7 +48,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e clean lock audit soak
+.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e lab-memory armhf clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -189,6 +189,12 @@ lab: setup ## boot an emulated Raspberry Pi 3, built on the first call (root, 45
 
 e2e: ansible ## deploy to the emulated Pi, or to PI=, and try every fault there
 	@PI="$(PI)" $(PYTHON) -m pytest -v -p no:cacheprovider tests/lab/check_*.py
+
+lab-memory: ansible ## measure peak memory on the emulated Pi, beside microWakeWord's
+	@$(PYTHON) tests/lab/memory.py
+
+armhf: setup ## try the package in a 32-bit Debian under qemu (root)
+	@$(PYTHON) -m pytest -v -p no:cacheprovider tests/lab/armhf.py
 
 clean: ## remove what the other targets built, but not .venv and data/
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -20,7 +20,7 @@ def test_absent_at_boot(pi: Target, word: Word) -> None:
     pi.root("mv /etc/modules-load.d/lab.conf /root/lab.conf; sync")
     pi.machine.reboot()
     pi.root("mv /root/lab.conf /etc/modules-load.d/lab.conf")
-    pi.wait_for(f"kws-pi status --json | grep -q '{WAITING}'")
+    pi.until(f"kws-pi status --json | grep '{WAITING}'", otherwise="systemctl status kws-pi")
     assert pi.run("systemctl is-active kws-pi").strip() == "active"
     assert pi.led() != "hi"
     assert pi.run("systemctl show kws-pi -P StatusText").startswith(WAITING)

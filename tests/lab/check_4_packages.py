@@ -31,7 +31,6 @@ def apt(pi: Target, package: Path) -> None:
     pi.root(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades /tmp/kws-pi.deb "
         "</dev/null",
-        timeout_s=600,
     )
 
 

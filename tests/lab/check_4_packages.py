@@ -75,7 +75,6 @@ def test_power_cut_in_the_middle_of_an_upgrade(
         f"'status {state} kws-pi'; do sleep 0.1; done"
     )
     pi.machine.cut_power()
-    pi.machine.power_on()
     pi.machine.wait()
     pi.wait_until_it_hears()
     record_property("dpkg says", pi.run(STATE).strip())

@@ -49,6 +49,7 @@ class Machine:
         self.disk = folder / "disk.img"
         self._pid = folder / "qemu.pid"
         self._port = folder / "port"
+        self._monitor = folder / "monitor"
 
     @property
     def pid(self) -> int | None:
@@ -88,7 +89,7 @@ class Machine:
         self._port.write_text(f"{port}\n")
         drive = f"file={self.disk},format=raw,if=sd"
         command = ["qemu-system-aarch64", "-M", "raspi3b", "-icount", f"shift={INSTRUCTION}"]
-        command += ["-display", "none", "-monitor", "none", "-no-reboot"]
+        command += ["-display", "none", "-monitor", f"unix:{self._monitor},server=on,wait=off"]
         command += ["-kernel", str(self.folder / "vmlinuz"), "-append", KERNEL]
         command += ["-initrd", str(self.folder / "initrd.img"), "-dtb", str(self.folder / "pi.dtb")]
         command += ["-drive", drive, "-device", "usb-net,netdev=n0"]
@@ -166,27 +167,38 @@ class Machine:
             subprocess.run([*self.ssh(), f"cat > {target}"], stdin=file, check=True)
 
     def cut_power(self) -> None:
-        """Ends it in the middle of whatever it does."""
+        """Takes its power away in the middle of whatever it does, and gives it back."""
         self._hang_up()
-        pid = self.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            self._gone(pid, 30)
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(str(self._monitor))
+            monitor.sendall(b"system_reset\n")
+            time.sleep(1)
 
     def shut_down(self) -> None:
-        """Powers it off as its own command does; cuts the power when that takes too long."""
+        """Powers it off as its own command does; ends it when that takes too long."""
         pid = self.pid
         if pid is not None:
             self.run("sudo systemctl poweroff", check=False, timeout_s=60)
             self._hang_up()
             if not self._gone(pid, 1200):
-                self.cut_power()
+                os.kill(pid, signal.SIGKILL)
+                self._gone(pid, 30)
 
     def reboot(self) -> None:
-        """Shuts it down and starts it again, then waits for ssh."""
-        self.shut_down()
-        self.power_on()
-        self.wait()
+        """Its own reboot; returns when it takes ssh again."""
+        before = self.run("cat /proc/sys/kernel/random/boot_id").stdout
+        self.run("sudo systemctl reboot", check=False, timeout_s=60)
+        end = time.monotonic() + BOOT_S
+        while time.monotonic() < end:
+            self._hang_up()
+            self.wait()
+            if self.run("cat /proc/sys/kernel/random/boot_id", check=False).stdout not in (
+                "",
+                before,
+            ):
+                return
+            time.sleep(5)
+        raise RuntimeError(f"it does not reboot; see {self.folder / 'console.log'}")
 
     def _gone(self, pid: int, patience_s: float) -> bool:
         end = time.monotonic() + patience_s

@@ -29,7 +29,7 @@ def test_status(pi: Target) -> None:
 def test_a_played_keyword_lights_the_led_within_a_second(
     pi: Target, word: Word, record_property: Note
 ) -> None:
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     heard = pi.play(word)
     assert heard.record["KEYWORD"] == load_model(default_manifest()).manifest.keyword
     assert 0 < float(heard.record["PROBABILITY"]) <= 1

@@ -31,7 +31,7 @@ def test_absent_at_boot(pi: Target, word: Word) -> None:
 
 
 def test_unplugged_and_plugged_back_under_another_number(pi: Target, word: Word) -> None:
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     number = pi.run("readlink /proc/asound/Loopback")
     pi.root(UNPLUG)
     record = pi.wait_for_record(Event.MICROPHONE, since)
@@ -103,7 +103,7 @@ def test_asleep_with_the_machine(pi: Target) -> None:
 
     qemu's Pi has no clock that could wake it from a real one.
     """
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root(
         "echo devices >/sys/power/pm_test; echo freeze >/sys/power/state; "
         "echo none >/sys/power/pm_test",

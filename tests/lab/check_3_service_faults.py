@@ -20,7 +20,7 @@ done
 
 def test_sigterm(pi: Target) -> None:
     """systemd's own stop, and a stray signal, after which it is started again."""
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     pi.root("systemctl kill --kill-whom=main --signal=TERM kws-pi")
     pi.wait_for_record(Event.STOPPED, since)
     assert pi.wait_until_it_hears()["pid"] != before["pid"]
@@ -31,7 +31,7 @@ def test_sigterm(pi: Target) -> None:
 
 
 def test_sigkill(pi: Target) -> None:
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root("systemctl kill --kill-whom=main --signal=KILL kws-pi")
     assert pi.wait_until_it_hears()["pid"] != before["pid"]
 
@@ -54,7 +54,7 @@ def test_sigterm_while_the_led_is_lit(pi: Target, word: Word) -> None:
 
 
 def test_a_hang_is_ended_by_the_watchdog(pi: Target) -> None:
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root(f"kill -STOP {before['pid']}")
     pi.until(f"test ! -e /proc/{before['pid']}", otherwise="systemctl status kws-pi")
     assert pi.wait_until_it_hears()["pid"] != before["pid"]
@@ -62,7 +62,7 @@ def test_a_hang_is_ended_by_the_watchdog(pi: Target) -> None:
 
 
 def test_sighup_with_a_good_file(pi: Target) -> None:
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     with pi.settings("[detection]\nthreshold = 0.77\n"):
         pi.wait_for_record(Event.RELOADED, since)
         after = pi.wait_until_it_hears()
@@ -72,7 +72,7 @@ def test_sighup_with_a_good_file(pi: Target) -> None:
 
 
 def test_sighup_with_a_bad_file_keeps_the_old_settings(pi: Target) -> None:
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     with pi.settings("volume = 3\n"):
         assert OWN_SETTINGS in pi.wait_for_record(Event.REFUSED, since, "volume")["MESSAGE"]
         after = pi.wait_until_it_hears()
@@ -81,7 +81,7 @@ def test_sighup_with_a_bad_file_keeps_the_old_settings(pi: Target) -> None:
 
 
 def test_held_up_it_counts_what_it_lost(pi: Target) -> None:
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root(f"kill -STOP {before['pid']}; sleep 5; kill -CONT {before['pid']}")
     after = pi.wait_until_it_hears()
     assert after["pid"] == before["pid"]
@@ -90,7 +90,7 @@ def test_held_up_it_counts_what_it_lost(pi: Target) -> None:
 
 def test_cpu_load(pi: Target) -> None:
     """Programs of a higher priority take every core."""
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     pi.root(
         "for n in 1 2 3 4 5 6 7 8; do nice -n -15 timeout 15 sh -c 'while :; do :; done' & done; "
         "wait"
@@ -104,7 +104,7 @@ def test_cpu_load(pi: Target) -> None:
 
 def test_slower_than_real_time(pi: Target) -> None:
     """systemd gives it a quarter of the time that it needs."""
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     quota = max(1, round(100 * before["cpu_share"] / 4))
     pi.root(f"systemctl set-property --runtime kws-pi CPUQuota={quota}%; sleep 30")
     pi.root("systemctl set-property --runtime kws-pi CPUQuota=")
@@ -114,7 +114,7 @@ def test_slower_than_real_time(pi: Target) -> None:
 
 
 def test_the_clock_jumps(pi: Target) -> None:
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root("date -s '+3 hours' >/dev/null")
     assert pi.wait_until_it_hears()["pid"] == before["pid"]
     pi.root("date -s '-3 hours' >/dev/null")
@@ -150,7 +150,7 @@ def test_a_missing_pin(pi: Target, word: Word) -> None:
 
 def test_the_journal_hangs(pi: Target) -> None:
     """journald takes nothing for half a minute, while there is much to write."""
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root(
         "systemctl kill --signal=STOP systemd-journald; "
         f"for n in $(seq 30); do kill -HUP {before['pid']}; sleep 1; done; "
@@ -164,7 +164,7 @@ def test_the_journal_hangs(pi: Target) -> None:
 @emulated
 def test_a_full_disk(pi: Target) -> None:
     """Neither the journal nor anything else can be written."""
-    since, before = pi.now(), pi.wait_until_it_hears()
+    since, before = pi.now(), pi.health()
     pi.root(FILL)
     try:
         assert int(pi.run("df --output=avail / | tail -n 1")) == 0
@@ -182,7 +182,7 @@ def test_a_full_disk(pi: Target) -> None:
 @emulated
 def test_a_read_only_root(pi: Target) -> None:
     """The kernel's own emergency: every disk is read-only, whoever is writing to it."""
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root("sync; echo u >/proc/sysrq-trigger; sleep 2")
     try:
         assert pi.root("touch /root/x 2>&1 || true").endswith("Read-only file system\n")

@@ -37,7 +37,7 @@ def apt(pi: Target, package: Path) -> None:
 @emulated
 def test_upgrade_and_downgrade(pi: Target, later: Path) -> None:
     """Neither asks anything, and what was tuned here stays."""
-    before = pi.wait_until_it_hears()
+    before = pi.health()
     pi.root(f"echo '[detection]\nthreshold = 0.77' >{OWN_SETTINGS}; chmod 644 {OWN_SETTINGS}")
     try:
         apt(pi, later)

@@ -28,4 +28,8 @@ mmdebstrap --quiet --variant=extract --arch=armhf --components=main --include=$p
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' trixie "$root" \
 	'deb http://deb.debian.org/debian trixie main'
+# The alternatives that configuring the packages would set; numpy needs them.
+for name in blas lapack; do
+	ln -s "$name/lib$name.so.3" "$root/usr/lib/arm-linux-gnueabihf/lib$name.so.3"
+done
 date >"$root.stamp"

@@ -1,12 +1,12 @@
 """The cascade: further networks confirm what excites the first.
 
 The first network runs on every step. Where its probability reaches a
-verifier's gate, the verifier hears the last second or so by itself, from its
-initial state, and the step's probability is what all say together. In running
-speech that is one step in a hundred or two, so verifiers may be many times as
-large as the first network and cost next to nothing. Networks that learned
-differently are seldom wrong about the same sound
-(docs/decisions/0040-cascade.md).
+verifier's gate, the verifier wakes up, hears the last second or so from its
+initial state, and listens on until the first network calms down; meanwhile a
+step's probability is what all say together. In running speech that is one step
+in some hundreds, so verifiers may be many times as large as the first network
+and cost next to nothing. Networks that learned differently are seldom wrong
+about the same sound (docs/decisions/0040-cascade.md).
 """
 
 from __future__ import annotations
@@ -33,24 +33,28 @@ class Cascade:
     def __init__(self, first: Engine, verifiers: Sequence[tuple[Verifier, Engine]]) -> None:
         self._first = first
         self._verifiers = verifiers
+        self._awake = [False] * len(verifiers)
         longest = max(verifier.steps for verifier, _ in verifiers)
         self._heard: deque[NDArray[np.float32]] = deque(maxlen=longest)
 
     def reset(self) -> None:
         self._first.reset()
+        self._awake = [False] * len(self._verifiers)
         self._heard.clear()
 
     def step(self, mel: NDArray[np.float32]) -> float:
         probability = self._first.step(mel)
         self._heard.append(mel)
         opinions = [(1.0, probability)]
-        for verifier, engine in self._verifiers:
-            if probability < verifier.gate:
-                continue
-            engine.reset()
-            for heard in list(self._heard)[-verifier.steps :]:
-                confirmed = engine.step(heard)
-            opinions.append((verifier.weight, confirmed))
+        for number, (verifier, engine) in enumerate(self._verifiers):
+            excited = probability >= verifier.gate
+            if excited and not self._awake[number]:
+                engine.reset()
+                for heard in list(self._heard)[-verifier.steps : -1]:
+                    engine.step(heard)
+            self._awake[number] = excited
+            if excited:
+                opinions.append((verifier.weight, engine.step(mel)))
         return probability if len(opinions) == 1 else agreed(opinions)
 
 

@@ -98,9 +98,9 @@ class Verifier:
 
     states: tuple[State, ...]
     gate: float
-    """It is asked where the first network's probability is at least this ..."""
+    """It listens while the first network's probability is at least this ..."""
     steps: int
-    """... and hears the last so many steps."""
+    """... and begins with the last so many steps."""
     weight: float
     """How many times its logit counts; the first network's counts once."""
 

@@ -46,14 +46,17 @@ def test_only_what_excites_the_first_is_confirmed() -> None:
     assert second.resets == 1
 
 
-def test_a_verifier_hears_the_last_steps_from_its_initial_state() -> None:
-    first, second = Listening(0.9), Listening(0.9)
+def test_a_verifier_wakes_hears_the_last_steps_and_listens_on() -> None:
+    first = Listening(0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.9, 0.9)
+    second = Listening(0.9)
     cascade = Cascade(first, [(VERIFIER, second)])
     heard = []
-    for k in range(5):
+    for k in range(7):
         cascade.step(frame(k))
-        heard.append(second.heard)
-    assert heard == [[0], [0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+        heard.append(list(second.heard))
+    asleep: list[float] = []
+    assert heard == [asleep, asleep, asleep, [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4], [4, 5, 6]]
+    assert second.resets == 2
     cascade.reset()
     cascade.step(frame(9))
     assert second.heard == [9]
@@ -65,7 +68,8 @@ def test_each_has_its_gate_its_length_and_its_weight() -> None:
     one, two = Listening(0.9), Listening(0.01)
     cascade = Cascade(Listening(0.6, 0.6, 0.6, 0.6, 0.9), [(VERIFIER, one), (long, two)])
     found = [cascade.step(frame(k)) for k in range(5)]
-    assert (one.heard, two.heard) == ([2, 3, 4], [0, 1, 2, 3, 4])
+    assert (one.heard, two.heard) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert (one.resets, two.resets) == (1, 1)
     assert found[3] == pytest.approx(agreed([(1.0, 0.6), (1.0, 0.9)]))
     assert found[4] == pytest.approx(agreed([(1.0, 0.9), (1.0, 0.9), (3.0, 0.01)]))
     assert found[4] < 0.5

@@ -91,6 +91,8 @@ def export_rows(figures: dict[str, Any]) -> tuple[list[str], list[Row]]:
     for role, entry in figures["exports"].items():
         own = entry.get("quality") or quality  # the gate has shown that the others are equal
         gaps = [f"{own[group]['one_minus_auc']:.2e}" for group in quality]
+        if role.startswith("verifier_"):
+            gaps = ["-"] * len(gaps)  # it never stands alone
         lines.append(Row(role, (entry["file"], f"{entry['bytes']:,}", *gaps)))
     return ["role", "file", "bytes", *(f"1 - AUC, {group} clips" for group in quality)], lines
 

@@ -1,6 +1,6 @@
 """Verifiers: the networks of a cascade that confirm what excites the first.
 
-A verifier hears the last second or so from its initial state, see
+A verifier begins with the last second or so from its initial state, see
 `device/cascade.py`. The tutor serves as one as it is. Another is the teacher,
 which judged clips, gone on for a short while with what excites the tutor: the
 step of each scene at which that is surest, be it the keyword or what it takes
@@ -35,10 +35,10 @@ from train_host.scenes import Batch
 
 Array = npt.NDArray[np.float32]
 
-GATE = 0.5
-"""Verifiers are asked where the first network's probability is at least this."""
+GATE = 0.7
+"""Verifiers listen while the first network's probability is at least this."""
 STEPS = 14
-"""A verifier hears so many steps, 1.12 s: two more than its attention looks back."""
+"""A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""
 WEIGHT = 1.0
 """All networks of a cascade count alike."""
 
@@ -92,7 +92,7 @@ def windows(mel: Tensor, steps: Tensor, length: int, stride: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The verifiers of a cascade as float networks: what the device computes, in batches."""
+    """The verifiers of a cascade as float networks: what the device computes, at once."""
 
     verifiers: Sequence[tuple[Verifier, Network]]
 
@@ -106,22 +106,14 @@ class Confirmation:
         opinions: dict[int, list[tuple[float, float]]] = {}
         for verifier, network in self.verifiers:
             stride = network.shape.stride[1]
-            asked = np.flatnonzero(probabilities >= verifier.gate)
-            # At the start of a stream less has been heard than a verifier would hear.
-            early = [np.array([k]) for k in asked[asked + 1 < verifier.steps]]
-            late = asked[asked + 1 >= verifier.steps]
-            blocks = np.array_split(late, -(-len(late) // 256)) if len(late) else []
-            for block in [*early, *blocks]:
-                heard = np.stack(
-                    [
-                        frames[max(0, k + 1 - verifier.steps) * stride : (k + 1) * stride]
-                        for k in block
-                    ]
-                )
-                mel = torch.from_numpy(heard.astype(np.float32))
-                logits, _ = network.stream(mel, network.initial_state(len(mel)))
-                for k, q in zip(block, torch.softmax(logits[:, -1], 1)[:, 1].tolist(), strict=True):
-                    opinions.setdefault(int(k), []).append((verifier.weight, q))
+            for first, last in runs(probabilities >= verifier.gate):
+                begin = max(0, first + 1 - verifier.steps)
+                heard = frames[begin * stride : (last + 1) * stride].astype(np.float32)
+                mel = torch.from_numpy(heard)[None]
+                logits, _ = network.stream(mel, network.initial_state())
+                for k, q in enumerate(torch.softmax(logits[0], 1)[:, 1].tolist(), begin):
+                    if k >= first:
+                        opinions.setdefault(k, []).append((verifier.weight, q))
         confirmed = probabilities.copy()
         for k, others in opinions.items():
             confirmed[k] = agreed([(1.0, float(probabilities[k])), *others])
@@ -149,6 +141,12 @@ def train_verifier(
         quiet=training.quiet,
     )
     return network, curve
+
+
+def runs(excited: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of each run of True."""
+    edges = np.flatnonzero(np.diff(np.r_[False, excited, False]))
+    return [(int(first), int(after) - 1) for first, after in edges.reshape(-1, 2)]
 
 
 def numbers(network: Network) -> Verifier:

@@ -71,19 +71,21 @@ def minutes():
 def test_both_engines_compute_what_the_network_does(shape, storage, minutes, tmp_path: Path):
     network = sharp_network(shape)
     path = write_model(network, storage, tmp_path)
-    size = read_manifest(path).step_samples
+    manifest = read_manifest(path)
+    size = manifest.step_samples
     sound = minutes[: 10 * 16000]
     expected = offline(STORAGE[storage](network).twin, sound, size)
     assert np.ptp(expected) > 0.05
     for engine in ROLES:
-        found = run_device(path, engine, steps(sound, size))
+        found = run_device(path, manifest, engine, steps(sound, size))
         assert np.abs(found - expected).max() < 1e-5, engine
 
 
 @pytest.mark.parametrize("shape", [STUDENT, BASE_32], ids=["student", "base"])
 def test_engines_stay_equal_for_minutes(shape, minutes, tmp_path: Path):
     path = write_model(sharp_network(shape), "int8", tmp_path)
-    ours, theirs = (run_device(path, engine, steps(minutes, 1280)) for engine in ROLES)
+    manifest = read_manifest(path)
+    ours, theirs = (run_device(path, manifest, engine, steps(minutes, 1280)) for engine in ROLES)
     assert len(ours) == 2250
     assert np.ptp(theirs) > 0.05
     assert np.abs(ours - theirs).max() < 1e-4

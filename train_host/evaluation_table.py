@@ -59,6 +59,10 @@ def tables(evaluation: Evaluation) -> list[Table]:
         ]
         title = f"{kind.capitalize()} keywords missed at so many false accepts an hour"
         found.append(Table(f"{title}, the threshold swept", names, tuple(rows)))
+    quiet = [_quiet_at_rate(rate, systems) for rate in _rates(systems)]
+    found.append(
+        Table("False accepts in noise, music and silence at those thresholds", names, tuple(quiet))
+    )
     return [table for table in found if table.rows]
 
 
@@ -135,6 +139,14 @@ def _latency(row: Figures | None) -> str:
 
 def _rates(systems: Iterable[System]) -> list[str]:
     return sorted({rate for s in systems for rate in s.at_rates}, key=float)
+
+
+def _quiet_at_rate(rate: str, systems: Iterable[System]) -> Row:
+    found = (system.at_rates.get(rate) for system in systems)
+    return Row(
+        f"{rate} an hour in speech",
+        tuple(ABSENT if there is None else _count(there.quiet) for there in found),
+    )
 
 
 def _at_rate(rate: str, condition: str, kind: str, systems: Iterable[System]) -> Row:

@@ -120,10 +120,6 @@ def find_tutor(
     and learns near-words and running speech, which the teacher has never met.
     """
     path = args.output / "tutor.pt"
-    if args.mean_of:
-        tutor = folds.mean_of(args.mean_of, "tutor")
-        save_checkpoint(tutor, path, mean_of=len(args.mean_of))
-        return tutor
     if path.exists():
         return load_checkpoint(path)[0]
     training = Training(
@@ -133,6 +129,13 @@ def find_tutor(
     gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
     save_checkpoint(tutor, path, curve=curve, seed=args.seed)
+    return tutor
+
+
+def mean_tutor(args: argparse.Namespace) -> Network:
+    """The mean of the tutors of a cross-fitting."""
+    tutor = folds.mean_of(args.mean_of, "tutor")
+    save_checkpoint(tutor, args.output / "tutor.pt", mean_of=len(args.mean_of))
     return tutor
 
 
@@ -205,7 +208,11 @@ def run(args: argparse.Namespace) -> None:
         base = Network(fitted(BASE_32, stores.training.window))
         train_clips("base", base, effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
-    tutor = find_tutor(teacher, stores, args, effort) if recipe.needs_tutor else None
+    tutor = None
+    if args.mean_of:
+        tutor = mean_tutor(args)
+    elif recipe.needs_tutor:
+        tutor = find_tutor(teacher, stores, args, effort)
     scenes = stores.composer(teacher, args.seed)
     training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
     student, curve = carry_out(recipe, training, effort.student)

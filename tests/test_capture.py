@@ -172,7 +172,8 @@ def test_a_slow_disk_does_not_hold_up_the_loop(
     ]
     go.set()
     capture.close()
-    assert len(recordings(tmp_path / "x")) == module.WAITING
+    # One more may have been on its way to the disk already.
+    assert module.WAITING <= len(recordings(tmp_path / "x")) <= module.WAITING + 1
 
 
 def test_a_full_disk_is_said_once_and_so_is_its_end(tmp_path: Path) -> None:

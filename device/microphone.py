@@ -131,7 +131,7 @@ class Microphone:
         self._count = chunk or self._count
         self._ring = Ring(max(round(RING_S * self.rate), 4 * self._count, 4 * self._period))
         self._deadline_s = deadline_s
-        self._heard_at = time.monotonic()
+        self._silent_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._capture, name="microphone", daemon=True)
         self._thread.start()
@@ -144,16 +144,19 @@ class Microphone:
         Raises MicrophoneStalled once the stream has been silent past its
         deadline, and what ended the stream when it has ended.
         """
+        began = time.monotonic()
         block = self._ring.read(self._count, timeout)
         now = time.monotonic()
         if block is None:
-            if now - self._heard_at > self._deadline_s:
+            # A program that was held up itself has not waited for so long.
+            self._silent_s += min(now - began, timeout + POLL_S)
+            if self._silent_s > self._deadline_s:
                 raise MicrophoneStalled(
                     f"{self.name} is open but has delivered no sound for "
-                    f"{now - self._heard_at:.1f} s; unplug it and plug it in again"
+                    f"{self._silent_s:.1f} s; unplug it and plug it in again"
                 )
             return None
-        self._heard_at = now
+        self._silent_s = 0.0
         if now - block.taken_at > LATE_S:
             self.late += 1
             self._ring.skip()

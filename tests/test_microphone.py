@@ -6,6 +6,8 @@ a stand-in for the PCM.
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from device_kit import RATE, alsa_environment, bursts, fake_microphone, python
+from device_kit import RATE, ROOT, alsa_environment, bursts, fake_microphone, python
 
 from device import microphone
 from device.errors import (
@@ -191,6 +193,44 @@ def test_stalled_stream_and_a_driver_that_does_not_return(tmp_path: Path) -> Non
     environment = alsa_environment(tmp_path, fake_microphone(tmp_path / "x.fifo"))
     run = python(STALL.format(fifo=str(tmp_path / "x.fifo")), environment)
     assert run.stdout.splitlines() == ["stalled True", "closed False", "closed True"], run.stderr
+
+
+HELD_UP = """
+import os
+from device.errors import MicrophoneStalled
+from device.microphone import Microphone
+keep = os.open({fifo!r}, os.O_RDWR)
+os.write(keep, bytes(32000))
+m = Microphone("fake", deadline_s=0.5)
+heard = 0
+while heard < 15360:
+    heard += len(m.read(1.0).samples)
+print("ready", flush=True)
+m.read(0.3)
+os.write(keep, bytes(32000))
+print("heard", len(m.read(1.0).samples), flush=True)
+os._exit(0)
+"""
+
+
+@real_alsa
+def test_a_program_that_was_held_up_does_not_call_the_microphone_stalled(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.fifo")
+    environment = alsa_environment(tmp_path, fake_microphone(tmp_path / "x.fifo"))
+    code = HELD_UP.format(fifo=str(tmp_path / "x.fifo"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        program.send_signal(signal.SIGCONT)
+        assert program.stdout.readline() == "heard 1280\n"
 
 
 @real_alsa

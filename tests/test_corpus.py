@@ -97,6 +97,8 @@ def test_sources_keep_what_belongs_together() -> None:
     assert source_of(Path("1-17150-A.wav")) == "1-17150"
     assert source_of(Path("1-17150-A-12.wav")) == "1-17150"
     assert source_of(Path("kitchen.wav")) == "kitchen"
+    assert source_of(Path("kitchen.hq.wav")) == "kitchen"
+    assert source_of(Path("6319-275224-0018.hq.wav")) == "6319"
 
 
 def test_recordings_of_one_speaker_share_a_split(tmp_path: Path) -> None:

@@ -266,10 +266,11 @@ def source_of(path: Path) -> str:
     """Who or what a long recording is of, so that a split can keep it together.
 
     `6319-275224-0018.flac` (LibriSpeech: speaker, chapter, utterance) is by 6319;
-    `1-17150-A.wav` (ESC: fold, recording, take) is cut from 1-17150; any other
-    file is a source of its own.
+    `1-17150-A.wav` (ESC: fold, recording, take) is cut from 1-17150; `name.hq.wav`
+    (librosa's examples) is `name.wav` at another quality; any other file is a source
+    of its own.
     """
-    stem = path.stem
+    stem = path.stem.removesuffix(".hq")
     if re.fullmatch(r"\d+-\d+-\d+", stem):
         return stem.split("-")[0]
     return re.sub(r"-[A-Z](-\d+)?$", "", stem)

@@ -68,7 +68,7 @@ help: ## print this list
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
 	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
 	@echo "  FOLD=0|1|2        hold out this third of all real recordings (cross-fitting)"
-	@echo "  MEAN_OF='DIRS'    train on all recordings; tutor and threshold are the means of these builds"
+	@echo "  MEAN_OF='DIRS'    train on all recordings; these builds give the mean tutor and the threshold"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"

@@ -40,9 +40,10 @@ def open_engine(name: str, manifest: Manifest, manifest_path: Path) -> Engine:
     the network that the manifest describes, and SetupError when the engine is
     not installed.
     """
+    files = manifest.engine_files(manifest_path, ROLES[name])
     first, *others = [
-        open_network(name, stage, manifest.file(manifest_path, prefix + ROLES[name]))
-        for prefix, stage in manifest.stages
+        open_network(name, stage, file)
+        for (_, stage), file in zip(manifest.stages, files, strict=True)
     ]
     if not others:
         return first

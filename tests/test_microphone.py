@@ -165,16 +165,20 @@ def test_absent_and_busy_devices(tmp_path: Path) -> None:
     assert kinds == [["MicrophoneAbsent", "0"]] * 3 + [["open"], ["MicrophoneBusy", "0"]]
 
 
-STALL = """
-import os, threading, time
+FROM_FIFO = """
+import os, time
 from device.errors import MicrophoneStalled
 from device.microphone import Microphone
 keep = os.open({fifo!r}, os.O_RDWR)
 os.write(keep, bytes(32000))
-m = Microphone("fake", deadline_s=0.3)
+m = Microphone("fake", deadline_s={deadline_s})
 heard = 0
 while heard < 15360:
     heard += len(m.read(1.0).samples)
+"""
+"""A microphone that delivers what is written into a FIFO, after its first second."""
+
+STALL = """
 started = time.monotonic()
 try:
     while True:
@@ -191,20 +195,12 @@ print("closed", m.close())
 def test_stalled_stream_and_a_driver_that_does_not_return(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.fifo")
     environment = alsa_environment(tmp_path, fake_microphone(tmp_path / "x.fifo"))
-    run = python(STALL.format(fifo=str(tmp_path / "x.fifo")), environment)
+    code = FROM_FIFO.format(fifo=str(tmp_path / "x.fifo"), deadline_s=0.3) + STALL
+    run = python(code, environment)
     assert run.stdout.splitlines() == ["stalled True", "closed False", "closed True"], run.stderr
 
 
 HELD_UP = """
-import os
-from device.errors import MicrophoneStalled
-from device.microphone import Microphone
-keep = os.open({fifo!r}, os.O_RDWR)
-os.write(keep, bytes(32000))
-m = Microphone("fake", deadline_s=0.5)
-heard = 0
-while heard < 15360:
-    heard += len(m.read(1.0).samples)
 print("ready", flush=True)
 m.read(0.3)
 os.write(keep, bytes(32000))
@@ -217,7 +213,7 @@ os._exit(0)
 def test_a_program_that_was_held_up_does_not_call_the_microphone_stalled(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.fifo")
     environment = alsa_environment(tmp_path, fake_microphone(tmp_path / "x.fifo"))
-    code = HELD_UP.format(fifo=str(tmp_path / "x.fifo"))
+    code = FROM_FIFO.format(fifo=str(tmp_path / "x.fifo"), deadline_s=0.5) + HELD_UP
     with subprocess.Popen(
         [sys.executable, "-c", code],
         env=environment,

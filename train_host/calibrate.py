@@ -75,7 +75,7 @@ def calibrate(
     missed = sum(count_detections(trace, detection, step_s) == 0 for trace in traces)
     return detection, {
         "negatives": "running speech" if speech is not None else "clips of other words",
-        "hours": round(_hours(network, heard), 3),
+        "hours": round(hours_of(network, heard), 3),
         "false_accepts": round(false, 2),
         "keywords": len(traces),
         "missed": missed,
@@ -102,7 +102,7 @@ def lowest(network: Network, heard: Sequence[Sequence[Stream]]) -> tuple[Detecti
     `heard`: streams of negatives, each at its alignments; they count together,
     whichever network heard them.
     """
-    step_s, hours = step_seconds(network), _hours(network, heard)
+    step_s, hours = step_seconds(network), hours_of(network, heard)
     detection, false = detection_for(network, float(THRESHOLDS[-1])), 0.0
     for threshold in THRESHOLDS:
         detection = detection_for(network, float(threshold))
@@ -115,5 +115,6 @@ def lowest(network: Network, heard: Sequence[Sequence[Stream]]) -> tuple[Detecti
     return detection, false
 
 
-def _hours(network: Network, heard: Sequence[Sequence[Stream]]) -> float:
+def hours_of(network: Network, heard: Sequence[Sequence[Stream]]) -> float:
+    """How long the streams are together, each at one of its alignments."""
     return sum(len(stream[0]) for stream in heard) * step_seconds(network) / 3600

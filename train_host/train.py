@@ -28,7 +28,7 @@ from rich.logging import RichHandler
 
 from device.manifest import Detection, Verifier
 from train_host import folds
-from train_host.calibrate import alignments, calibrate, lowest, step_seconds
+from train_host.calibrate import alignments, calibrate, hours_of, lowest
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
 from train_host.methods import Training
@@ -172,14 +172,13 @@ def calibrate_on_folds(
     heard = []
     for build in args.mean_of:
         network, record = load_checkpoint(build / "student.pt")
-        verifiers = read_verifiers(build, record)
+        confirm = Confirmation(read_verifiers(build, record))
         held_out = stores.store("held-out speech", folds.read_held_out(build).speech)
-        heard.append(alignments(network, held_out, Confirmation(verifiers) if verifiers else None))
+        heard.append(alignments(network, held_out, confirm))
     detection, false = lowest(student, heard)
-    hours = sum(len(stream[0]) for stream in heard) * step_seconds(student) / 3600
     return detection, {
         "negatives": "running speech that each fold of a cross-fitting held out",
-        "hours": round(hours, 3),
+        "hours": round(hours_of(student, heard), 3),
         "false_accepts": round(false, 2),
     }
 
@@ -217,15 +216,16 @@ def run(args: argparse.Namespace) -> None:
     training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
     student, curve = carry_out(recipe, training, effort.student)
     verifiers = find_verifiers(recipe, training, args, effort)
-    confirm = Confirmation(verifiers) if verifiers else None
+    confirm = Confirmation(verifiers)
     gaps = stores.gaps(stream_scores(student, stores.validation, confirm))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
-    detection, expected = calibrate(
-        student, stores.validation, stores.is_keyword, stores.validation_speech, confirm
-    )
     if args.mean_of:
         # The tutor has met the speech that validates; no fold has met what it held out.
         detection, expected = calibrate_on_folds(student, stores, args)
+    else:
+        detection, expected = calibrate(
+            student, stores.validation, stores.is_keyword, stores.validation_speech, confirm
+        )
     save_checkpoint(
         student,
         args.output / "student.pt",
@@ -288,7 +288,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="BUILD",
-        help="take tutor and threshold from the builds of a cross-fitting, as their means",
+        help="the builds of a cross-fitting: their tutors' mean, the threshold they need together",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--steps", type=int, help="training steps of the student")

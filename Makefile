@@ -48,7 +48,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e lab-memory armhf clean lock audit soak
+.PHONY: help setup compress train export report evaluate evaluate-peers bench bench-peers search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e lab-memory armhf clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -118,7 +118,12 @@ evaluate: setup ## judge models on hours of audio: misses against false accepts 
 evaluate-peers: KEYWORD = alexa
 evaluate-peers: ## the same beside microWakeWord and openWakeWord, for "alexa" or another word of theirs
 	@train_host/setup.sh peers
-	@$(PYTHON) -m train_host.evaluation_peers $(EVALUATE)
+	@$(PYTHON) -m train_host.evaluation_peers $(EVALUATE) $(if $(INSTRUCTIONS),--instructions)
+
+bench-peers: ## measure what listening takes, ours beside microWakeWord and openWakeWord
+	@train_host/setup.sh peers
+	@$(PYTHON) -m train_host.bench_peers $(foreach file,$(MODEL),--model "$(file)") \
+	    $(if $(INSTRUCTIONS),--instructions)
 
 bench: setup ## measure base, shipped models and MODEL in one run
 	@mkdir -p build

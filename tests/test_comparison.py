@@ -16,7 +16,8 @@ from stand_in import StandIn
 from device.engine import DEFAULT_ENGINE, ROLES
 from device.errors import ExportError
 from device.manifest import read_manifest
-from train_host import evaluation_peers, folds, tape_conditions
+from train_host import bench_peers, evaluation_peers, folds, spotter_cost, tape_conditions
+from train_host.bench import COUNTED_SECONDS
 from train_host.comparison import FILE, cost_rows, read_comparison
 from train_host.corpus import Clip
 from train_host.evaluation_peers import main
@@ -132,6 +133,23 @@ def test_peers_hear_each_fold_once(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "listens for 'loud' and not for 'alexa'" in " ".join(capsys.readouterr().out.split())
 
 
+def test_costs_alone_with_instructions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counting takes minutes: valgrind is stood in for here, and real in tests/test_bench.py."""
+    monkeypatch.setattr(bench_peers, "SECONDS", 1.0)
+    monkeypatch.setattr(bench_peers, "ROUNDS", 1)
+    monkeypatch.setattr(bench_peers, "peers_for", lambda _: ["stand-in"])
+    monkeypatch.setattr(bench_peers, "open_peer", lambda *_: StandIn())
+    monkeypatch.setattr(bench_peers, "peer_subject", lambda peer, _: peer_subject(peer, str(LOUD)))
+    counts = {"sheila": 12_345_678 * COUNTED_SECONDS, "stand-in": 67_890_123 * COUNTED_SECONDS}
+    monkeypatch.setattr(spotter_cost, "count_instructions", lambda _, name, *__: counts[name])
+    assert bench_peers.main(["--model", str(SHEILA), "--instructions"]) == 0
+    said = capsys.readouterr().out
+    for text in ("What it takes to listen", "stand-in", "12.3", "67.9", OURS.name):
+        assert text in said
+
+
 def test_cpu_and_memory_are_each_spotters_own() -> None:
     ours, again = measure(
         [our_subject(SHEILA, "ours"), our_subject(SHEILA, "again")], 2.0, 2, say=lambda _: None
@@ -143,7 +161,7 @@ def test_cpu_and_memory_are_each_spotters_own() -> None:
     cells = cost_rows([ours])[0].cells
     assert cells[0].startswith("kws-pi ")
     assert cells[1] == f"{ours.cpu_ms_per_second:.2f}"
-    assert f"{ours.model_bytes:,}" in cells[3]
+    assert f"{ours.model_bytes:,}" in cells[4]
 
 
 @pytest.mark.parametrize("package", PEERS)

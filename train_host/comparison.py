@@ -15,7 +15,13 @@ from train_host.table import Row
 
 FILE = "peers.json"
 COST_TITLE = "What it takes to listen"
-COST_NAMES = ("run by", "ms CPU a second of audio", "MiB of memory, peak", "bytes of its model")
+COST_NAMES = (
+    "run by",
+    "ms CPU a second of audio",
+    "M instructions a second of audio",
+    "MiB of memory, peak",
+    "bytes of its model",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ def cost_rows(costs: Sequence[Cost]) -> list[Row]:
             (
                 cost.version,
                 f"{cost.cpu_ms_per_second:.2f}",
+                f"{cost.instructions_per_second / 1e6:.1f}"
+                if cost.instructions_per_second
+                else "-",
                 f"{cost.peak_mib:.0f}",
                 f"{cost.model_bytes:,} ({', '.join(cost.files)})",
             ),

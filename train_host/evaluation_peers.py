@@ -52,6 +52,7 @@ from train_host.spotter_cost import (
     SECONDS,
     Cost,
     Subject,
+    cost_note,
     measure,
     our_subject,
     peer_subject,
@@ -86,7 +87,7 @@ def compare_models(args: argparse.Namespace, peers: Sequence[KeptPeer]) -> Compa
     subjects += [
         our_subject(path, f'{path.stem} (for "{read_manifest(path).keyword}")') for path in others
     ]
-    costs = costs_of(subjects, peers)
+    costs = costs_of(subjects, peers, args)
     return comparison(side_by_side(args.keyword, [*ours, *peers], args), costs, peers)
 
 
@@ -101,16 +102,20 @@ def compare_folds(args: argparse.Namespace, peers: Sequence[KeptPeer]) -> Compar
                 f"{args.keyword!r}; give KEYWORD= with the folds' word"
             )
     costs = costs_of(
-        [our_subject(path, folded_name(name, folds[name])) for name, path in paths.items()], peers
+        [our_subject(path, folded_name(name, folds[name])) for name, path in paths.items()],
+        peers,
+        args,
     )
     return comparison(evaluate_folds(args, peers), costs, peers)
 
 
-def costs_of(ours: Sequence[Subject], peers: Sequence[KeptPeer]) -> tuple[Cost, ...]:
+def costs_of(
+    ours: Sequence[Subject], peers: Sequence[KeptPeer], args: argparse.Namespace
+) -> tuple[Cost, ...]:
     """What ours and the peers take, measured in one run."""
     subjects = [*ours, *(peer_subject(peer.peer, peer.word) for peer in peers)]
     with console.status("starting a process for each spotter") as status:
-        return measure(subjects, SECONDS, ROUNDS, say=status.update)
+        return measure(subjects, SECONDS, ROUNDS, status.update, args.instructions)
 
 
 def comparison(
@@ -127,9 +132,7 @@ def comparison(
     return Comparison(
         with_costs(dataclasses.replace(evaluation, notes=notes), costs),
         tuple(costs),
-        f"Each in a process of its own, in turns, the best of {ROUNDS} rounds of {SECONDS:g} s of "
-        "speech. CPU is that of all threads; bytes are those of the model's files, without the "
-        f"libraries that run them. {evaluation.machine}.",
+        f"{cost_note(ROUNDS, SECONDS)} {evaluation.machine}.",
     )
 
 
@@ -161,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Our models and other people's on the same tapes.",
     )
     add_arguments(parser)
+    parser.add_argument("--instructions", action="store_true", help="count instructions as well")
     parser.set_defaults(keyword="alexa")
     return command(run, parser.parse_args(arguments), soft_wrap=True)
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import device
 from device.engine import DEFAULT_ENGINE, ROLES
 from device.manifest import read_manifest
-from train_host.bench import write_recording
+from device.model import default_manifest
+from train_host.bench import COUNTED_SECONDS, write_recording
 from train_host.cost_worker import OURS
 from train_host.peers import Peer
-from train_host.worker import Worker
+from train_host.worker import Worker, count_instructions
 
 SECONDS = 30.0
 ROUNDS = 5
@@ -54,6 +55,8 @@ class Cost:
     """Bytes of the files that hold its model."""
     files: tuple[str, ...]
     """Their names."""
+    instructions_per_second: float | None = None
+    """What valgrind counts for a second of audio, where it was asked to."""
 
 
 def our_subject(manifest: Path, name: str) -> Subject:
@@ -70,29 +73,38 @@ def peer_subject(peer: Peer, keyword: str) -> Subject:
     return Subject(peer.name, peer.version, peer.package, keyword, peer.files)
 
 
+def cost_note(rounds: int, seconds: float) -> str:
+    """How `measure` measures, for readers of its figures."""
+    return (
+        f"Each in a process of its own, in turns, the best of {rounds} rounds of {seconds:g} s of "
+        "speech, every sixth word of it the shipped keyword; instructions over "
+        f"{COUNTED_SECONDS} s of it. CPU is that of all threads; bytes are those of the model's "
+        "files, without the libraries that run them."
+    )
+
+
 def measure(
     subjects: Sequence[Subject],
     seconds: float = SECONDS,
     rounds: int = ROUNDS,
     say: Callable[[str], None] = print,
+    instructions: bool = False,
 ) -> tuple[Cost, ...]:
     """The cost of every subject over the same speech of the embedded corpus.
 
-    `seconds` of audio make a round. Raises ExportError when one cannot be run.
+    Every sixth word of it is the shipped keyword, so that a cascade's verifiers
+    have work. `seconds` of audio make a round; with `instructions`, those are
+    counted too. Raises ExportError when one cannot be run, and without valgrind
+    when instructions are asked for.
     """
+    keyword = read_manifest(default_manifest()).keyword
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kws-pi-cost-")))
         recording = folder / "speech.wav"
-        write_recording("alexa", seconds, recording)
+        write_recording(keyword, seconds, recording)
         workers = []
         for subject in subjects:
-            worker = Worker(
-                subject.name,
-                "train_host.cost_worker",
-                subject.spotter,
-                subject.which,
-                str(recording),
-            )
+            worker = Worker(*_worker_of(subject, recording))
             stack.callback(worker.end)
             worker.ask("memory")  # it is there once it answers
             workers.append(worker)
@@ -103,6 +115,13 @@ def measure(
                 min(best, worker.ask("listen")) for best, worker in zip(cpu, workers, strict=True)
             ]
         memory = [worker.ask("memory") for worker in workers]
+        counted: list[float | None] = [None] * len(subjects)
+        if instructions:
+            write_recording(keyword, COUNTED_SECONDS, recording)
+            for number, subject in enumerate(subjects):
+                say(f"counting the instructions of {subject.name}")
+                total = count_instructions("listen", *_worker_of(subject, recording))
+                counted[number] = total / COUNTED_SECONDS
     return tuple(
         Cost(
             subject.name,
@@ -111,6 +130,12 @@ def measure(
             peak / 2**20,
             sum(file.stat().st_size for file in subject.files),
             tuple(file.name for file in subject.files),
+            number,
         )
-        for subject, used, peak in zip(subjects, cpu, memory, strict=True)
+        for subject, used, peak, number in zip(subjects, cpu, memory, counted, strict=True)
     )
+
+
+def _worker_of(subject: Subject, recording: Path) -> tuple[str, ...]:
+    module = "train_host.cost_worker"
+    return subject.name, module, subject.spotter, subject.which, str(recording)

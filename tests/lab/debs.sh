@@ -30,6 +30,11 @@ pack() {
 		Maintainer: kws-pi maintainers <maintainers@kws-pi.invalid>
 		Description: $1 for the emulated Raspberry Pi
 	END
+	# As Raspberry Pi OS does: what is not compiled now is compiled at every start of a program that
+	# must not write to /usr, which takes memory.
+	printf '#!/bin/sh\nset -e\npy3compile -p %s\n' "$1" >"$tree/DEBIAN/postinst"
+	printf '#!/bin/sh\nset -e\npy3clean -p %s\n' "$1" >"$tree/DEBIAN/prerm"
+	chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
 	dpkg-deb --root-owner-group -Zxz --build "$tree" "$folder/$1_$2_$3.deb" >/dev/null
 }
 

@@ -47,7 +47,11 @@ if [ ! -e "$folder/root.stamp" ]; then
 		--include="$(paste -sd, tests/lab/packages.txt)" trixie "$root"
 	date >"$folder/root.stamp"
 fi
-[ -e "$folder/debs/Packages" ] || tests/lab/debs.sh "$root" "$folder/debs"
+debs=$(cat tests/lab/debs.sh requirements/lab.txt | sha256sum | cut -c1-16)
+if [ "$(cat "$folder/debs/stamp" 2>/dev/null)" != "$debs" ]; then
+	tests/lab/debs.sh "$root" "$folder/debs"
+	echo "$debs" >"$folder/debs/stamp"
+fi
 
 say "making the disk"
 [ -e "$folder/key" ] || ssh-keygen -qt ed25519 -N '' -C kws-pi-lab -f "$folder/key"

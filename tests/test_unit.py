@@ -67,6 +67,16 @@ def test_users_and_groups_agree() -> None:
     assert 'GROUP="gpio"' in (SYSTEMD / "60-kws-pi.rules").read_text()
 
 
+def test_sound_cards_are_allowed_before_any_driver_of_theirs_is_loaded() -> None:
+    """By number: the name "char-alsa" is unknown to the kernel, and so to systemd, until then."""
+    text = (SYSTEMD / "kws-pi.service").read_text()
+    allowed = set(re.findall(r"^DeviceAllow=(\S+) rw$", text, re.MULTILINE))
+    assert allowed == {"char-116", "char-gpiochip"}
+    for line in Path("/proc/devices").read_text().partition("Block")[0].splitlines():
+        number, _, name = line.strip().partition(" ")
+        assert (number == "116") is (name == "alsa")
+
+
 def test_the_working_directory_can_be_written() -> None:
     service = unit()["Service"]
     assert service["WorkingDirectory"] == f"/run/{service['RuntimeDirectory']}"

@@ -104,15 +104,19 @@ def test_without_a_journal_the_log_is_on_stderr(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "kws-pi: hello\n"
 
 
-RECORD = """
-import os, socket, sys
+JOURNALD = """
+import os, socket, sys, time
 os.makedirs("/run/systemd/journal")
 journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 journald.bind("/run/systemd/journal/socket")
-from device.notify import Event, Journal
+from device.notify import RECORDS, Event, Journal
 status = os.fstat(2)
 os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
 journal = Journal()
+"""
+"""A socket in journald's place, and a journal that writes to it."""
+
+RECORD = """
 journal.record("detected 'sheila'", event=Event.DETECTED, KEYWORD="sheila", LATENCY_MS="1.25")
 journal.close()
 sys.stdout.buffer.write(journald.recv(65536))
@@ -144,7 +148,7 @@ def in_a_private_run(code: str) -> subprocess.CompletedProcess[str]:
 @needs_systemd
 def test_detection_is_one_structured_record() -> None:
     """The record as journald receives it, on a socket in a mount namespace of the test's own."""
-    run = in_a_private_run(RECORD)
+    run = in_a_private_run(JOURNALD + RECORD)
     fields = run.stdout.splitlines()
     assert "MESSAGE=detected 'sheila'" in fields, run.stderr
     assert {"KEYWORD=sheila", "LATENCY_MS=1.25", "PRIORITY=6"} <= set(fields)
@@ -154,14 +158,6 @@ def test_detection_is_one_structured_record() -> None:
 
 
 FULL = """
-import os, socket, sys, time
-os.makedirs("/run/systemd/journal")
-journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-journald.bind("/run/systemd/journal/socket")
-from device.notify import RECORDS, Journal
-status = os.fstat(2)
-os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-journal = Journal()
 began = time.monotonic()
 for number in range(3 * RECORDS + 1000):
     journal.record(f"record {number}")
@@ -187,7 +183,7 @@ print(heard)
 
 @needs_systemd
 def test_a_full_journal_holds_nobody_up_and_loses_records_by_count() -> None:
-    run = in_a_private_run(FULL)
+    run = in_a_private_run(JOURNALD + FULL)
     assert run.returncode == 0, run.stderr
     *records, heard = run.stdout.splitlines()
     sent = 3 * RECORDS + 1000

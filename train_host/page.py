@@ -18,10 +18,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from sklearn.metrics import roc_curve
 
-from device.errors import KwsPiError
 from train_host.chart import Axis, Line, chart, linear_axis, log_axis
 from train_host.findings import counted
 from train_host.page_contents import NETWORKS, Contents, read_contents
@@ -30,11 +28,10 @@ from train_host.page_front import front
 from train_host.page_markup import document, legend, percent, plain, short, table
 from train_host.page_methods import did_not_help, methods, search
 from train_host.page_peers import peers_section
+from train_host.stores import command, console
 from train_host.table import export_rows, headings, notes, result_sections
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-
-console = Console()
 
 
 def write_page(build: Path, models: Path = MODELS) -> Path:
@@ -181,20 +178,18 @@ def training(contents: Contents) -> str:
     )
 
 
+def run(args: argparse.Namespace) -> None:
+    path = write_page(args.build, args.models)
+    console.print(f"The page to look at: {path}", soft_wrap=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the report's page again, from its figures.")
     parser.add_argument("--build", type=Path, required=True, help="folder of a measured model")
     parser.add_argument(
         "--models", type=Path, default=MODELS, help="folder of laboratory.json and search.json"
     )
-    args = parser.parse_args(arguments)
-    try:
-        path = write_page(args.build, args.models)
-    except KwsPiError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        return 1
-    console.print(f"The page to look at: {path}", soft_wrap=True)
-    return 0
+    return command(run, parser.parse_args(arguments), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,18 @@ import sys
 from html import escape
 from pathlib import Path
 
-from rich.console import Console
-
-from device.errors import ExportError, KwsPiError
+from device.errors import ExportError
 from train_host.chart import Axis, Line, Point, chart, linear_axis
 from train_host.evaluation_figures import FILE, KINDS, Evaluation, System, read_evaluation
 from train_host.evaluation_table import explanations, tables
 from train_host.page_markup import document, legend, percent, plain, table
+from train_host.stores import command, console
 from train_host.tape_conditions import CLEAN
 
 COLOURS = 6
 """Lines that the page's style can tell apart; further ones begin again."""
 LEAST_SPAN = 10.0
 """The axis of false accepts spans at least this factor."""
-
-console = Console()
 
 
 def write_evaluation_page(folder: Path) -> Path:
@@ -121,16 +118,14 @@ def _pairs(system: System, kind: str) -> list[tuple[float, float]]:
     return list(best.items())
 
 
+def run(args: argparse.Namespace) -> None:
+    console.print(f"The page to look at: {write_evaluation_page(args.folder)}", soft_wrap=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the evaluation's page again.")
     parser.add_argument("folder", type=Path, help="folder of evaluation.json")
-    try:
-        path = write_evaluation_page(parser.parse_args(arguments).folder)
-    except KwsPiError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        return 1
-    console.print(f"The page to look at: {path}", soft_wrap=True)
-    return 0
+    return command(run, parser.parse_args(arguments), soft_wrap=True)
 
 
 if __name__ == "__main__":

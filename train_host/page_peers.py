@@ -21,9 +21,9 @@ from train_host.comparison import (
     cost_rows,
     read_comparison,
 )
-from train_host.page_evaluation import console, evaluation_section
+from train_host.page_evaluation import evaluation_section
 from train_host.page_markup import document, table
-from train_host.stores import command
+from train_host.stores import command, console
 
 
 def write_peers_page(folder: Path) -> Path:

@@ -6,6 +6,7 @@ written down, and files say what they answer. What they stand for is tried on a 
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -248,10 +249,27 @@ def test_a_password_and_a_removal(
     assert run(tmp_path, "undeploy", "--ask-pass", "--purge") == 1
     assert "does not take this password" in capsys.readouterr().err
     monkeypatch.setattr(fleet.getpass, "getpass", lambda _: "raspberry")
-    pis[0].answer("dpkg-query", "exit 0")
+    pis[0].answer("dpkg-query", "echo ok")
     assert run(tmp_path, "undeploy", "--ask-pass", "--purge") == 0
     assert "one: removed" in capsys.readouterr().out
     assert " purge kws-pi" in pis[0].asked
+
+
+def test_a_pi_that_lost_power_during_an_upgrade(pis: list[Pi], tmp_path: Path) -> None:
+    """apt refuses a package that is half unpacked (tests/test_package.py), so dpkg goes first."""
+    for pi in pis:
+        pi.answer(
+            "dpkg-query",
+            'case "$*" in *Eflag*) echo reinstreq ;; *Status*) exit 1 ;; *Version*) echo 1.0 ;; '
+            "esac",
+        )
+    assert run(tmp_path, "deploy", "--model", str(LOUD), "--batch", "3") == 0
+    assert run(tmp_path, "undeploy") == 0
+    for pi in pis:
+        unpacked = re.search(r"dpkg --unpack --force-confold \S+/kws-pi\.deb", pi.asked)
+        assert unpacked
+        assert unpacked.start() < pi.asked.index("apt-get")
+        assert "dpkg --force-remove-reinstreq --remove kws-pi" in pi.asked
 
 
 def test_wrong_settings_stop_before_any_pi_is_asked(

@@ -167,3 +167,27 @@ def test_an_interrupted_upgrade_is_finished(system: System, package: Builder) ->
     assert system.status() == "iU"
     system.dpkg("--configure", "--pending")
     assert system.status() == "ii"
+
+
+@pytest.mark.parametrize("state", ["half-installed", "half-configured"])
+def test_what_lost_power_while_it_was_unpacked(
+    system: System, package: Builder, state: str
+) -> None:
+    """The state in which apt does nothing: the scripts of `make deploy` and `undeploy` ask dpkg."""
+
+    def lose_power() -> None:
+        status = system.root / "var/lib/dpkg/status"
+        text = status.read_text()
+        assert "Status: install ok installed" in text
+        status.write_text(text.replace("install ok installed", f"install reinstreq {state}"))
+        assert system.status().endswith("R")
+
+    system.dpkg("-i", str(package("2.0")))
+    lose_power()
+    system.dpkg("--unpack", str(package("1.0")))
+    assert system.status() == "iU"
+    system.dpkg("--configure", "--pending")
+    assert system.status() == "ii"
+    lose_power()
+    system.dpkg("--force-remove-reinstreq", "--purge", "kws-pi")
+    assert not any("kws-pi" in name for name in system.files())

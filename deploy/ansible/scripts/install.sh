@@ -28,6 +28,10 @@ fi
 
 # An upgrade that lost power leaves this to do; apt refuses to work before it is done.
 dpkg --configure -a --force-confold
+# One that lost power while it was unpacked: apt looks for that very version, and refuses all else.
+if [ "$(dpkg-query -W -f '${db:Status-Eflag}' kws-pi 2>/dev/null)" = reinstreq ]; then
+	dpkg --unpack --force-confold "$package" || exit 1
+fi
 
 # The package lists may name files that are no longer there; what is only recommended may be out
 # of reach.

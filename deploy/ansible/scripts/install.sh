@@ -30,7 +30,7 @@ fi
 dpkg --configure -a --force-confold
 # One that lost power while it was unpacked: apt looks for that very version, and refuses all else.
 if [ "$(dpkg-query -W -f '${db:Status-Eflag}' kws-pi 2>/dev/null)" = reinstreq ]; then
-	dpkg --unpack --force-confold "$package" || exit 1
+	dpkg --install --force-confold "$package"
 fi
 
 # The package lists may name files that are no longer there; what is only recommended may be out

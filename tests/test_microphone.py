@@ -4,7 +4,6 @@ What only a kernel driver does (overruns, a device that vanishes) is played by
 a stand-in for the PCM.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -29,7 +28,6 @@ from device.errors import (
     SetupError,
 )
 from device.microphone import Microphone, native_rate
-from device.soundcard import listed_devices
 
 try:
     import alsaaudio  # noqa: F401
@@ -496,18 +494,6 @@ def test_missing_pyalsaaudio(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_errors_by_name(text: str, kind: type) -> None:
     assert type(microphone._named(Exception(text), "x")) is kind
-
-
-def test_one_name_for_each_device() -> None:
-    names = json.loads(
-        '["null", "speex", "pipewire", "sysdefault:CARD=Device", "front:CARD=Device,DEV=0", '
-        '"hw:CARD=Device,DEV=0", "plughw:CARD=Device,DEV=0", "hw:CARD=Loopback,DEV=1"]'
-    )
-    assert listed_devices(names) == [
-        "plughw:CARD=Device,DEV=0",
-        "plughw:CARD=Loopback,DEV=1",
-        "pipewire",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from device import soundcard
-from device.soundcard import holder, lasting_name
+from device.soundcard import holder, lasting_name, listed_devices
 
 
 @pytest.fixture
@@ -20,6 +20,18 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
     )
     monkeypatch.setattr(soundcard, "alsa", lambda: module)
     return present
+
+
+def test_one_name_for_each_device() -> None:
+    names = [
+        *("null", "speex", "pipewire", "sysdefault:CARD=Device", "front:CARD=Device,DEV=0"),
+        *("hw:CARD=Device,DEV=0", "plughw:CARD=Device,DEV=0", "hw:CARD=Loopback,DEV=1"),
+    ]
+    assert listed_devices(names) == [
+        "plughw:CARD=Device,DEV=0",
+        "plughw:CARD=Loopback,DEV=1",
+        "pipewire",
+    ]
 
 
 @pytest.mark.parametrize(

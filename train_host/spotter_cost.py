@@ -130,9 +130,9 @@ def measure(
             peak / 2**20,
             sum(file.stat().st_size for file in subject.files),
             tuple(file.name for file in subject.files),
-            number,
+            per_second,
         )
-        for subject, used, peak, number in zip(subjects, cpu, memory, counted, strict=True)
+        for subject, used, peak, per_second in zip(subjects, cpu, memory, counted, strict=True)
     )
 
 

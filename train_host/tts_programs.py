@@ -1,4 +1,4 @@
-"""Text-to-speech programs that Debian packages: espeak-ng, flite, festival, Pico."""
+"""Text-to-speech programs that Debian packages: espeak-ng, flite, festival, Pico, RHVoice."""
 
 from __future__ import annotations
 
@@ -220,6 +220,39 @@ class Pico(Engine):
         pitch = int(np.clip(100 * manner.pitch, 50, 200))
         marked = f'<speed level="{speed}"><pitch level="{pitch}">{escape(text)}</pitch></speed>'
         return _spoken_to_file(lambda out: ["pico2wave", "-l", voice.key, "-w", out, "--", marked])
+
+
+class RHVoice(Engine):
+    """Statistical voices (HTS) made of the recordings of CMU ARCTIC."""
+
+    name = "rhvoice"
+    needs = "apt install rhvoice rhvoice-english, in Debian's section non-free"
+    weight = 4.0
+
+    # Not slt: flite has her too, in the demonstration. alan is flite's awb, who trains as well.
+    SPEAKERS = ("alan", "bdl", "clb")
+    FOLDER = Path("/usr/share/RHVoice/voices")
+
+    def is_installed(self) -> bool:
+        return shutil.which("RHVoice-test") is not None and bool(self.voices())
+
+    def voices(self) -> tuple[Voice, ...]:
+        return tuple(
+            Voice(f"rhvoice-{key}", self.name, "training", "LGPL-2.1-or-later", key)
+            for key in self.SPEAKERS
+            if (self.FOLDER / key).is_dir()
+        )
+
+    def _say(self, voice: Voice, text: str, manner: Manner) -> tuple[NDArray[np.float32], int]:
+        rate = int(np.clip(100 * manner.tempo, 20, 500))
+        pitch = int(np.clip(100 * manner.pitch, 50, 200))
+        return _spoken_to_file(
+            lambda out: [
+                *("RHVoice-test", "--profile", voice.key, "--rate", str(rate)),
+                *("--pitch", str(pitch), "--output", out),
+            ],
+            stdin=text,
+        )
 
 
 def _output(command: list[str]) -> str:

@@ -17,9 +17,18 @@ from collections.abc import Callable
 from device.errors import SetupError
 from train_host.tts import Engine
 from train_host.tts_neural import Hibari, Kokoro, Piper
-from train_host.tts_programs import EspeakNg, Festival, Flite, Pico
+from train_host.tts_programs import EspeakNg, Festival, Flite, Pico, RHVoice
 
-ENGINES: tuple[type[Engine], ...] = (EspeakNg, Flite, Festival, Pico, Piper, Hibari, Kokoro)
+ENGINES: tuple[type[Engine], ...] = (
+    EspeakNg,
+    Flite,
+    Festival,
+    Pico,
+    RHVoice,
+    Piper,
+    Hibari,
+    Kokoro,
+)
 
 
 def installed(say: Callable[[str], None] = print) -> tuple[Engine, ...]:

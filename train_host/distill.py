@@ -194,7 +194,7 @@ class TeacherToStudent(Term):
 def train_filter(
     filter: Filter,
     teacher: Streamed,
-    scenes: Scenes,
+    scenes: Scenes[Batch],
     *,
     steps: int,
     batch: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.progress import (
@@ -18,10 +18,23 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_host.scenes import Batch, Composer, Recording
+B_co = TypeVar("B_co", covariant=True)
+B = TypeVar("B")
 
-Scenes = Composer | Recording
-"""Where batches come from."""
+
+class Scenes(Protocol[B_co]):
+    """Where batches come from."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """From which the same batches follow."""
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None: ...
+
+    def batch(self, size: int) -> B_co:
+        """The next batch of `size` scenes."""
+
 
 SAVE_EVERY = 500
 """Steps between checkpoints."""
@@ -30,8 +43,8 @@ SAVE_EVERY = 500
 def fit(
     name: str,
     model: nn.Module,
-    objective: Callable[[Batch], Tensor],
-    scenes: Scenes,
+    objective: Callable[[B], Tensor],
+    scenes: Scenes[B],
     *,
     steps: int,
     batch: int,
@@ -111,13 +124,13 @@ def fit(
     return curve
 
 
-def prefetch(scenes: Scenes, size: int, count: int) -> Iterator[tuple[Batch, dict[str, Any]]]:
+def prefetch(scenes: Scenes[B], size: int, count: int) -> Iterator[tuple[B, dict[str, Any]]]:
     """`count` batches, and after each the state from which the next ones follow.
 
     The next one is composed while the last one trains.
     """
 
-    def compose() -> tuple[Batch, dict[str, Any]]:
+    def compose() -> tuple[B, dict[str, Any]]:
         return scenes.batch(size), scenes.state
 
     with ThreadPoolExecutor(1) as thread:

@@ -17,6 +17,7 @@ from train_host import distill, prune, quantaware
 from train_host.fit import Scenes
 from train_host.network import Network
 from train_host.objectives import Normalised, Term
+from train_host.scenes import Batch
 
 AfterStep = Callable[[int], None] | None
 
@@ -25,7 +26,7 @@ AfterStep = Callable[[int], None] | None
 class Training:
     """What a recipe is carried out with."""
 
-    scenes: Scenes
+    scenes: Scenes[Batch]
     clip_teacher: Network
     """Judges whole clips."""
     tutor: Network | None

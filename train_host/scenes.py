@@ -27,6 +27,7 @@ from device.manifest import FrontEnd
 from train_host.features import FeatureStore
 from train_host.network import Network
 from train_host.phrase import WINDOW, around, clip_frames
+from train_host.surroundings import Surroundings, crop, power_of
 
 Array = npt.NDArray[np.float32]
 
@@ -47,12 +48,6 @@ MOST_REAL = 0.5
 ENOUGH_REAL = 300
 """... and get it when there are so many, augmented forms counted: a few are not to be learned by
 heart, and none may be how a network tells voices of programs from voices of people."""
-HIDDEN = 2
-"""Where a scene is hidden in part: twice as many bands ..."""
-HIDDEN_BANDS = 6
-"""... at most, and ..."""
-HIDDEN_FRAMES = 8
-"""... as many frames."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +98,7 @@ class Composer:
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.rng = np.random.default_rng(seed)
+        self.surroundings = Surroundings(material.noise, front_end, self.rng)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW
@@ -129,7 +125,7 @@ class Composer:
             is_keyword = row < size * keyword_share
             positive[row] = is_keyword
             track, span = self._foreground(is_keyword, frames)
-            power[row] = self._background(track, frames)
+            power[row] = self.surroundings.background(track, frames)
             if span:
                 spans[row] = span
         log_mel = np.log(np.maximum(power, self.floor))
@@ -138,7 +134,7 @@ class Composer:
             [around(log_mel[row], spans[row], self.clip_frames) for row in range(size)]
         )
         for row in range(size):
-            self._hide(log_mel[row])
+            self.surroundings.hide(log_mel[row])
         return Batch(
             torch.from_numpy(log_mel),
             torch.from_numpy(positive),
@@ -158,16 +154,16 @@ class Composer:
             at = 0 if rng.random() < 0.5 else int(rng.integers(0, 60))
             length = min(len(clip), frames - at)
             track[at : at + length] = clip[:length]
-            return self._colour(track), (at + begin, min(at + end, frames))
+            return self.surroundings.colour(track), (at + begin, min(at + end, frames))
         if kind < 0.65 or speech is None:
             if not keyword and kind > 0.62:
                 return track, None
             return self._sequence(keyword, track)
         if not keyword and kind > 0.95:
             return track, None
-        track[:] = _power(_crop(rng, speech, frames)) * _gain(rng, -12, 12)
+        track[:] = power_of(crop(rng, speech, frames)) * _gain(rng, -12, 12)
         if not keyword and rng.random() < 0.75:
-            return self._colour(track), None
+            return self.surroundings.colour(track), None
         clip, (begin, end) = self._clip(keyword)
         begin, end = max(0, begin - 3), min(len(clip), end + 3)
         word = clip[begin:end][:frames]
@@ -175,7 +171,7 @@ class Composer:
         # As loud as the speech around it, give or take.
         loudness = (track.mean() + 1e-12) / (word.mean() + 1e-12)
         track[at : at + len(word)] = word * loudness * _gain(rng, -6, 9)
-        return self._colour(track), (at, at + len(word))
+        return self.surroundings.colour(track), (at, at + len(word))
 
     def _sequence(self, keyword: bool, track: Array) -> tuple[Array, tuple[int, int] | None]:
         """Clips in a row; one of them, the focus, is the keyword or a word of its own."""
@@ -204,7 +200,7 @@ class Composer:
             length = min(end - begin, frames)
             track[:length] = clip[begin : begin + length]
             focus = (0, length)
-        return self._colour(track), focus
+        return self.surroundings.colour(track), focus
 
     def _clip(self, keyword: bool) -> tuple[Array, tuple[int, int]]:
         rng = self.rng
@@ -221,44 +217,6 @@ class Composer:
             log_mel = warp(log_mel, tempo, rng.uniform(*VOCAL_TRACT), self.mel_of_band)
             begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
         return np.exp(log_mel), (int(begin), int(end))
-
-    def _colour(self, track: Array) -> Array:
-        """Gain, and a random smooth filter, as another microphone would have."""
-        rng = self.rng
-        knots = rng.normal(0, 4 if rng.random() < 0.5 else 1.5, 6)
-        tilt = np.interp(np.linspace(0, 5, self.bands), np.arange(6), knots)
-        level = rng.uniform(-25, 10)
-        return track * (10 ** ((tilt + level) / 10)).astype(np.float32)
-
-    def _background(self, track: Array, frames: int) -> Array:
-        """Adds noise at a random ratio to the speech, or nearly none."""
-        rng, noise = self.rng, self.material.noise
-        hiss = 10 ** rng.uniform(-7.5, -4.5) * rng.exponential(1, track.shape)
-        power = track + hiss.astype(np.float32) * _SPECTRUM_OF_HISS
-        if noise is not None and (rng.random() < 0.6 or not track.any()):
-            sound = _power(_crop(rng, noise, frames))
-            ratio = 10 ** (rng.uniform(-3, 30) / 10)
-            reference = track.mean() if track.any() else 10 ** rng.uniform(-3, 1.5)
-            power += sound * np.float32(reference / (sound.mean() + 1e-9) / ratio)
-        return power
-
-    def _hide(self, log_mel: Array) -> None:
-        """Silences some bands for the whole scene and some moments in all bands, in place.
-
-        So that no single band and no single moment decides: D. S. Park et al.,
-        "SpecAugment", Interspeech 2019 (arXiv 1904.08779). Half the scenes stay whole.
-        """
-        rng, frames = self.rng, len(log_mel)
-        if rng.random() < 0.5:
-            return
-        quiet = log_mel.min()
-        for _ in range(HIDDEN):
-            width = int(rng.integers(0, HIDDEN_BANDS + 1))
-            band = int(rng.integers(0, self.bands - width + 1))
-            log_mel[:, band : band + width] = quiet
-            length = int(rng.integers(0, HIDDEN_FRAMES + 1))
-            at = int(rng.integers(0, frames - length + 1))
-            log_mel[at : at + length] = quiet
 
     def _masks(
         self, positive: npt.NDArray[np.bool_], spans: npt.NDArray[np.int_]
@@ -334,25 +292,8 @@ class Recording:
         return Batch(*(p.float() if p.is_floating_point() else p for p in parts))
 
 
-_SPECTRUM_OF_HISS = np.float32(100.0)
-"""White noise of power p has about 100 p in a mel band of 400 Hann-windowed points."""
-
-
-def _power(log_mel: npt.NDArray[np.floating]) -> Array:
-    return np.exp(log_mel.astype(np.float32))
-
-
 def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> np.float32:
     return np.float32(10 ** (rng.uniform(low_db, high_db) / 10))
-
-
-def _crop(rng: np.random.Generator, store: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
-    """`frames` frames from anywhere in a store of long recordings, across their borders."""
-    start = int(rng.integers(0, max(1, len(store.frames) - frames)))
-    crop = store.frames[start : start + frames]
-    if len(crop) < frames:
-        crop = np.resize(crop, (frames, crop.shape[1]))
-    return crop
 
 
 def warp(log_mel: Array, tempo: float, size: float, mel_of_band: npt.NDArray[np.floating]) -> Array:

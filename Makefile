@@ -48,7 +48,7 @@ CORPUS = --keyword $(WORDS) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--spee
     $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 .DEFAULT_GOAL = help
-.PHONY: help setup compress train export report evaluate evaluate-peers bench bench-peers search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e lab-memory armhf clean lock audit soak
+.PHONY: help setup compress pretrain train export report evaluate evaluate-peers bench bench-peers search methods record data corpus demo test lint deb deploy undeploy status logs lab e2e lab-memory armhf clean lock audit soak
 
 help: ## print this list
 	@echo "kws-pi: a keyword spotter for the Raspberry Pi"
@@ -103,6 +103,12 @@ endif
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
+
+pretrain: ## teach the network that teachers of any keyword begin with to listen
+	@train_host/setup.sh pretrain
+	@$(PYTHON) -m train_host.pretrain $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
+	    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \
+	    --output build/start.pt
 
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"
@@ -229,5 +235,6 @@ lock: ## resolve the dependency groups of pyproject.toml into requirements/ (UPG
 	$(UNIVERSAL) --group build --group device --group test -c requirements/host.txt -o requirements/device.txt
 	$(UNIVERSAL) --group voices -c requirements/host.txt -o requirements/voices.txt
 	$(UNIVERSAL) --group peers -c requirements/host.txt -o requirements/peers.txt
+	$(UNIVERSAL) --group pretrain -c requirements/host.txt -o requirements/pretrain.txt
 	$(UNIVERSAL) --group deploy -c requirements/host.txt -o requirements/deploy.txt
 	$(COMPILE) --no-deps --group lab -o requirements/lab.txt

@@ -22,7 +22,9 @@ def wanted(group: str) -> set[str]:
     return {re.split(r"[<>=]", row)[0] for row in groups[group]}
 
 
-@pytest.mark.parametrize("name", ["build", "deploy", "device", "host", "lab", "peers", "voices"])
+@pytest.mark.parametrize(
+    "name", ["build", "deploy", "device", "host", "lab", "peers", "pretrain", "voices"]
+)
 def test_every_locked_package_has_a_hash(name: str) -> None:
     text = (REQUIREMENTS / f"{name}.txt").read_text()
     entries = re.split(r"\n(?=[a-z0-9])", text)[1:]
@@ -32,7 +34,7 @@ def test_every_locked_package_has_a_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["build", "deploy", "device", "host", "lab", "peers", "torch", "voices"]
+    "name", ["build", "deploy", "device", "host", "lab", "peers", "pretrain", "torch", "voices"]
 )
 def test_no_lock_names_a_registry(name: str) -> None:
     text = (REQUIREMENTS / f"{name}.txt").read_text()
@@ -48,11 +50,12 @@ def test_the_locks_hold_what_the_groups_want() -> None:
     assert wanted("voices") <= set(locked("voices"))
     assert wanted("deploy") <= set(locked("deploy"))
     assert wanted("peers") <= set(locked("peers"))
+    assert wanted("pretrain") <= set(locked("pretrain"))
 
 
 def test_the_groups_agree_on_every_version() -> None:
     host = locked("host")
-    for name in ("build", "deploy", "device", "lab", "peers", "voices"):
+    for name in ("build", "deploy", "device", "lab", "peers", "pretrain", "voices"):
         for package, version in locked(name).items():
             assert host.get(package, version) == version, (name, package)
 

@@ -6,6 +6,7 @@
 #   train_host/setup.sh voices      the same and the speech synthesisers (make corpus, SYNTH=1)
 #   train_host/setup.sh deploy      the same and Ansible (make deploy)
 #   train_host/setup.sh peers       the same and the spotters to compare with (make evaluate-peers)
+#   train_host/setup.sh pretrain    the same and the speech embedding (make pretrain)
 #   train_host/setup.sh device      .venv-device: the device group alone, on Python 3.13;
 #                                   ends with status 3 where there is no Python 3.13
 #
@@ -18,9 +19,9 @@ stop() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 group=${1:-host}
 case $group in
-host | voices | deploy | peers) venv=.venv ;;
+host | voices | deploy | peers | pretrain) venv=.venv ;;
 device) venv=.venv-device ;;
-*) stop "unknown group '$group'; say host, voices, deploy, peers or device" ;;
+*) stop "unknown group '$group'; say host, voices, deploy, peers, pretrain or device" ;;
 esac
 [ "$(uname -s)" = Linux ] || stop "kws-pi is set up on Linux (x86-64 or aarch64) only"
 
@@ -189,8 +190,8 @@ if [ "$group" = deploy ]; then
 	once deploy requirements/deploy.txt -- install_locked requirements/deploy.txt
 	apt_install openssh-client || say "ssh is missing: apt-get install openssh-client"
 fi
-if [ "$group" = peers ]; then
-	once peers requirements/peers.txt -- install_locked requirements/peers.txt
+if [ "$group" = peers ] || [ "$group" = pretrain ]; then
+	once "$group" "requirements/$group.txt" -- install_locked "requirements/$group.txt"
 fi
 if [ "$group" = voices ]; then
 	once voices requirements/voices.txt -- install_locked requirements/voices.txt

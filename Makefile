@@ -14,7 +14,7 @@ DEVICE ?=
 TEACHER ?=
 TEACHERS ?=
 FOLD ?=
-MEAN_OF ?=
+PRETRAINED ?=
 RECIPE ?=
 STORAGE ?=
 TRIALS ?=
@@ -68,7 +68,7 @@ help: ## print this list
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
 	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
 	@echo "  FOLD=0|1|2        hold out this third of all real recordings (cross-fitting)"
-	@echo "  MEAN_OF='DIRS'    train on all recordings; these builds give the mean tutor and the threshold"
+	@echo "  PRETRAINED=FILE   what tutors begin with, in place of models/base/start.pt"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
@@ -82,7 +82,8 @@ help: ## print this list
 	@echo "  NEGATIVES=DIR     recordings without the keyword, streamed as they are"
 	@echo "  IMPULSES=DIR      impulse responses of rooms"
 	@echo "  HELD_OUT=1        evaluate only on running speech and noise that training leaves out"
-	@echo "  FOLDS=DIR         evaluate the builds of a cross-fitting, each on what it held out"
+	@echo "  FOLDS='DIRS'      the builds of a cross-fitting: evaluate each on what it held out; or train on all"
+	@echo "                    recordings, with the threshold that the builds need together"
 	@echo "  HOURS=24          how many hours of sound the soak plays"
 	@echo "  CONFIG=FILE       settings for the Pi; they outweigh its /etc/kws-pi/config.toml"
 
@@ -99,7 +100,8 @@ endif
 	@$(PYTHON) -m train_host.train $(CORPUS) --size $(SIZE) --output "$(BUILD)" \
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
 	    $(if $(TEACHERS),--teachers "$(TEACHERS)") \
-	    $(if $(FOLD),--fold $(FOLD)) $(if $(MEAN_OF),--every-recording --mean-of $(MEAN_OF))
+	    $(if $(FOLD),--fold $(FOLD)) $(if $(FOLDS),--every-recording --folds $(FOLDS)) \
+	    $(if $(PRETRAINED),--pretrained "$(PRETRAINED)")
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
@@ -108,7 +110,7 @@ pretrain: ## teach the network that teachers of any keyword begin with to listen
 	@train_host/setup.sh pretrain
 	@$(PYTHON) -m train_host.pretrain $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
 	    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \
-	    --output build/start.pt
+	    $(if $(FOLD),--fold $(FOLD)) --output "build/start$(if $(FOLD),-fold$(FOLD)).pt"
 
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"

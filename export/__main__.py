@@ -48,7 +48,7 @@ TRAINING_KEYS = (
     "effort",
     "seed",
     "fold",
-    "mean_of",
+    "folds",
     "expected",
     "seconds",
     "torch",

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from shapes import STUDENT  # noqa: E402
 
-from device.errors import CorpusError  # noqa: E402
 from train_host import folds  # noqa: E402
 from train_host.corpus import Clip, Corpus  # noqa: E402
-from train_host.network import BASE_32, Network, save_checkpoint  # noqa: E402
 
 
 def clip(speaker: str, word: str = "sheila", **more) -> Clip:
@@ -62,18 +59,3 @@ def test_held_out_names_each_file_once(tmp_path: Path):
     assert content["noise"] == ["/sheila/hum.wav"]
     assert content["speech"] == ["/sheila/ann.wav"]
     assert content["keywords"] == [{"path": "/sheila/bob.wav", "speaker": "bob", "kind": "real"}]
-
-
-def test_the_means_of_three_builds(tmp_path: Path):
-    builds = [tmp_path / name for name in "abc"]
-    students = [Network(STUDENT) for _ in builds]
-    for build, student in zip(builds, students, strict=True):
-        build.mkdir()
-        save_checkpoint(student, build / "student.pt")
-    mean = folds.mean_of(builds, "student")
-    for name, value in mean.state_dict().items():
-        theirs = torch.stack([student.state_dict()[name] for student in students])
-        assert torch.allclose(value, theirs.mean(dim=0))
-    save_checkpoint(Network(BASE_32), builds[1] / "student.pt")
-    with pytest.raises(CorpusError, match="another shape"):
-        folds.mean_of(builds, "student")

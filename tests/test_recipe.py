@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes import STUDENT  # noqa: E402
+
 from device.errors import RecipeError  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from export.graph import write_network  # noqa: E402
@@ -156,12 +158,23 @@ def test_a_term_without_its_tutor_is_one_sentence(training):
     carry_out(taught, alone)
 
 
-def test_a_student_may_begin_as_the_teacher(training):
-    recipe = parse_recipe("gone-on", {"start": "teacher", "stage": [{"steps": 1, "rate": 1e-9}]})
-    network, _ = carry_out(recipe, training)
-    assert network.shape == training.clip_teacher.shape
-    assert network is not training.clip_teacher
-    for one, other in zip(network.parameters(), training.clip_teacher.parameters(), strict=True):
+def test_a_student_that_is_confirmed_needs_a_tutor():
+    stages = {"shape": SEPARABLE, "stage": [{"steps": 1}]}
+    assert parse_recipe("alone", stages).needs_tutor is False
+    assert parse_recipe("confirmed", {**stages, "confirm": True}).needs_tutor
+    with pytest.raises(RecipeError, match="confirm must be true or false"):
+        parse_recipe("perhaps", {**stages, "confirm": "tutor"})
+
+
+def test_a_student_may_begin_as_the_pretrained_network(training):
+    recipe = parse_recipe("gone-on", {"start": "pretrained", "stage": [{"steps": 1, "rate": 1e-9}]})
+    with pytest.raises(RecipeError, match="there is none"):
+        carry_out(recipe, training)
+    listener = Network(STUDENT)
+    network, _ = carry_out(recipe, dataclasses.replace(training, pretrained=listener))
+    assert network.shape == listener.shape
+    assert network is not listener
+    for one, other in zip(network.parameters(), listener.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 

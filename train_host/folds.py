@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from device.errors import CorpusError
 from train_host.corpus import NOISE, SPEECH, Clip, Corpus
-from train_host.network import Network, load_checkpoint
 
 FOLDS = 3
 FILE = "held-out.json"
@@ -128,26 +125,6 @@ def hold_out_keyword(corpus: Corpus, keyword: str, fold: int | None) -> Corpus:
         return clip
 
     return dataclasses.replace(corpus, clips=tuple(map(moved, corpus.clips)))
-
-
-def mean_of(builds: Sequence[Path], name: str) -> Network:
-    """The network whose weights are the mean of those of the builds' networks of that name.
-
-    Networks that began with the same weights lie close together, and their
-    mean has learned from all that any of them has seen: M. Wortsman et al.,
-    "Model soups", ICML 2022 (arXiv 2203.05482). Raises CorpusError when a
-    build has no such network or one of another shape.
-    """
-    networks = [load_checkpoint(build / f"{name}.pt")[0] for build in builds]
-    mean = networks[0]
-    for build, network in zip(builds, networks, strict=True):
-        if network.shape != mean.shape:
-            raise CorpusError(f"{build}: its {name} has another shape than that of {builds[0]}")
-    weights = [network.state_dict() for network in networks]
-    mean.load_state_dict(
-        {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
-    )
-    return mean
 
 
 def _paths(clips: Iterable[Clip]) -> list[str]:

@@ -43,7 +43,7 @@ from train_host.stores import (
     describe,
     read_corpus,
 )
-from train_host.train import FULL, QUICK, find_tutor
+from train_host.train import FULL, PRETRAINED, QUICK, find_tutor
 
 METHODS = FOLDER / "methods"
 """A folder for each group of methods."""
@@ -110,7 +110,7 @@ def prepare(args: argparse.Namespace) -> tuple[Bench, str]:
     tutor = find_tutor(
         teacher,
         stores,
-        argparse.Namespace(output=args.build, seed=args.seed),
+        argparse.Namespace(output=args.build, seed=args.seed, pretrained=PRETRAINED),
         FULL if kind == "recordings" else QUICK,
     )
     words = describe(corpus, args)

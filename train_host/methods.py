@@ -37,6 +37,8 @@ class Training:
     seed: int = 0
     quiet: bool = False
     """No progress bars."""
+    pretrained: Network | None = None
+    """Has learned to listen; only a recipe that starts with it asks for it."""
 
 
 # --- Methods: each changes the network before, during or after its stage's training --------------

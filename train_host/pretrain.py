@@ -3,8 +3,7 @@
 A keyword of one's own comes with few recordings or none, too little to learn
 from what speech is. So a network first learns to tell from running speech and
 single words, in noise and through poor microphones, what the speech embedding
-(`train_host.speech_embedding`) hears in the same without them. A teacher of
-any keyword begins there.
+(`train_host.speech_embedding`) hears in the same without them. Tutors begin there.
 
 Source: distillation into hidden layers after A. Romero et al., "FitNets",
 arXiv 1412.6550.

@@ -22,18 +22,10 @@ network by one method and trains it for some steps:
     keep = 16
     steps = 2000
 
-In place of the table [shape], `start = "teacher"` begins with the teacher's
-shape and weights.
+In place of the table [shape], `start = "pretrained"` begins with the shape and
+the weights of the network that has learned to listen (`train_host/pretrain.py`).
 
-A student that others confirm (`device/cascade.py`) has a table for each:
-
-    [[verifier]]
-    network = "tutor"      # as it is
-
-    [[verifier]]
-    network = "teacher"    # gone on for so many steps, see `train_host/verifier.py`
-    steps = 600
-    rate = 4e-4
+`confirm = true` lets the tutor confirm what excites the student (`device/cascade.py`).
 
 Methods and their settings:
 
@@ -109,16 +101,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Confirming:
-    """A verifier: the tutor as it is, or the teacher after so many steps."""
-
-    network: str
-    """"tutor" or "teacher"."""
-    steps: int
-    rate: float
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A student and the way to it."""
 
@@ -132,8 +114,8 @@ class Recipe:
     """In which form the network is stored, one of `export.storage.STORAGE`."""
     note: str = ""
     """What a reader of its results should know."""
-    verifiers: tuple[Confirming, ...] = ()
-    """What confirms the student."""
+    confirm: bool = False
+    """The tutor confirms what excites the student."""
 
     @property
     def steps(self) -> int:
@@ -142,7 +124,7 @@ class Recipe:
     @property
     def needs_tutor(self) -> bool:
         terms = {term["term"] for stage in self.stages for term in stage.distil}
-        return bool(self.verifiers or terms - {"clip-soft-labels"})
+        return bool(self.confirm or terms - {"clip-soft-labels"})
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -165,15 +147,18 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     """The recipe in a table. Raises RecipeError as `read_recipe` does."""
-    known = {"description", "note", "shape", "start", "stage", "storage", "verifier"}
+    known = {"description", "note", "shape", "start", "stage", "storage", "confirm"}
     _known("the recipe", content, known)
     shape, start, stages = (content.get(key) for key in ("shape", "start", "stage"))
     if not isinstance(stages, list) or not stages:
         raise RecipeError("a recipe holds at least one [[stage]]")
     if not (start is None and isinstance(shape, dict)) and not (
-        start == "teacher" and shape is None
+        start == "pretrained" and shape is None
     ):
-        raise RecipeError('a recipe holds either a table [shape] or start = "teacher"')
+        raise RecipeError('a recipe holds either a table [shape] or start = "pretrained"')
+    confirm = content.get("confirm", False)
+    if not isinstance(confirm, bool):
+        raise RecipeError("confirm must be true or false")
     storage = content.get("storage", "int8")
     if storage not in STORAGE:
         raise RecipeError(f"storage must be one of {', '.join(STORAGE)}")
@@ -184,7 +169,7 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
         tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
         storage,
         str(content.get("note", "")),
-        tuple(_verifier(n, each) for n, each in enumerate(content.get("verifier", []), 1)),
+        confirm,
     )
 
 
@@ -217,19 +202,6 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
     return Stage(method, steps, rate, rest, tuple(terms))
-
-
-def _verifier(number: int, content: Mapping[str, Any]) -> Confirming:
-    where = f"verifier {number}"
-    network = content.get("network")
-    if network == "tutor":
-        _known(where, content, {"network"})
-        return Confirming(network, 0, RATE)
-    if network != "teacher":
-        raise RecipeError(f'{where}: network must be "tutor" or "teacher"')
-    _known(where, content, {"network", "steps", "rate"})
-    steps = _whole(where, "steps", content.get("steps"))
-    return Confirming(network, steps, _rate(where, content.get("rate", RATE)))
 
 
 def _rate(where: str, rate: Any) -> float:
@@ -279,8 +251,10 @@ def carry_out(
         shape = fitted(recipe.shape, training.clip_teacher.shape.window)
         recipe = dataclasses.replace(recipe, shape=shape)
     if recipe.shape is None:
+        if training.pretrained is None:
+            raise RecipeError("a recipe starts with the pretrained network, and there is none")
         # Its filters take log-mel as it is.
-        network = copy.deepcopy(training.clip_teacher)
+        network = copy.deepcopy(training.pretrained)
         bands = network.front_end.mel_bands
         model = Normalised(network, torch.zeros(bands), torch.ones(bands))
     else:

@@ -6,7 +6,7 @@
 
 The base and the teacher judge clips, as the origin's did. The student is made
 as its recipe says. Where that asks for a teacher of streams, the tutor is
-trained as well: the teacher gone on with running speech. Writes base.pt,
+trained as well, from a network that has learned to listen. Writes base.pt,
 teacher.pt, student.pt and perhaps tutor.pt, each with a record of how it was
 made. A run that broke off carries on from its last checkpoint.
 """
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from rich.logging import RichHandler
 
-from device.manifest import Detection, Verifier
+from device.manifest import Detection
 from train_host import folds
 from train_host.calibrate import alignments, calibrate, hours_of, lowest
 from train_host.evaluate import clip_scores, stream_scores
@@ -46,13 +46,13 @@ from train_host.stores import (
     read_corpus,
 )
 from train_host.teacher import load_published
-from train_host.verifier import Confirmation, numbers, read_verifiers, train_verifier
+from train_host.verifier import Confirmation, numbers, read_verifiers
 
 BATCH = 128
 BASE_RATE = 3e-3
 TEACHER_RATE = 1e-3
-START = Path(__file__).resolve().parent.parent / "models" / "base" / "start.pt"
-"""A network that learned "sheila" in running speech; models/base/README.md says how."""
+PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "base" / "start.pt"
+"""What tutors begin with; models/base/README.md says how it was made."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,20 @@ def train_clips(
     return network
 
 
-def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Network:
-    """The published teacher if there is one, else one trained here.
+def pretrained(args: argparse.Namespace, stores: Stores) -> Network:
+    """The network that has learned to listen, for a keyword of this length.
 
-    The latter begins as the network that comes with the project, which has
-    learned to listen from hours of real speech, whatever its keyword was.
+    Raises CorpusError when there is none in the file that the arguments name.
     """
+    network = load_checkpoint(args.pretrained)[0].train()
+    network.shape = fitted(network.shape, stores.training.window)
+    return network
+
+
+def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Network:
+    """The published teacher if there is one, else the pretrained network gone on with clips."""
     if args.teacher is None:
-        start = load_checkpoint(START)[0].train()
-        start.shape = fitted(start.shape, stores.training.window)
+        start = pretrained(args, stores)
         return train_clips("teacher", start, effort.teacher, TEACHER_RATE, stores, args)
     teacher = load_published(args.teacher)
     save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
@@ -116,50 +121,26 @@ def find_tutor(
 ) -> Network:
     """The tutor in the output folder if there is one, else one that is trained now.
 
-    It begins as the teacher, so that it keeps what that knows of real voices,
-    and learns near-words and running speech, which the teacher has never met.
+    It begins as the pretrained network and learns near-words and running
+    speech, which the teacher has never met, and what that knows of the keyword.
     """
     path = args.output / "tutor.pt"
     if path.exists():
         return load_checkpoint(path)[0]
     training = Training(
-        stores.composer(teacher, args.seed), teacher, None, args.output, BATCH, args.seed
+        stores.composer(teacher, args.seed),
+        teacher,
+        None,
+        args.output,
+        BATCH,
+        args.seed,
+        pretrained=pretrained(args, stores),
     )
     tutor, curve = carry_out(read_recipe(FOLDER / "tutor.toml"), training, effort.tutor)
     gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
     save_checkpoint(tutor, path, curve=curve, seed=args.seed)
     return tutor
-
-
-def mean_tutor(args: argparse.Namespace) -> Network:
-    """The mean of the tutors of a cross-fitting."""
-    tutor = folds.mean_of(args.mean_of, "tutor")
-    save_checkpoint(tutor, args.output / "tutor.pt", mean_of=len(args.mean_of))
-    return tutor
-
-
-def find_verifiers(
-    recipe: Recipe, training: Training, args: argparse.Namespace, effort: Effort
-) -> list[tuple[Verifier, Network]]:
-    """The verifiers that the recipe asks for; written as verifier_1.pt and so on.
-
-    Fewer steps for the student mean fewer for them.
-    """
-    scale = effort.student / recipe.steps if effort.student else 1.0
-    verifiers: list[tuple[Verifier, Network]] = []
-    for number, each in enumerate(recipe.verifiers, 1):
-        path = args.output / f"verifier_{number}.pt"
-        if each.network == "tutor":
-            assert training.tutor is not None
-            network, curve = training.tutor, None
-        else:
-            steps = max(1, round(each.steps * scale))
-            partial = path.with_suffix(".partial.pt")
-            network, curve = train_verifier(training, steps, each.rate, partial)
-        save_checkpoint(network, path, curve=curve, seed=args.seed)
-        verifiers.append((numbers(network), network))
-    return verifiers
 
 
 def calibrate_on_folds(
@@ -170,7 +151,7 @@ def calibrate_on_folds(
     Raises CorpusError when a build is none of a cross-fitting.
     """
     heard = []
-    for build in args.mean_of:
+    for build in args.folds:
         network, record = load_checkpoint(build / "student.pt")
         confirm = Confirmation(read_verifiers(build, record))
         held_out = stores.store("held-out speech", folds.read_held_out(build).speech)
@@ -208,19 +189,21 @@ def run(args: argparse.Namespace) -> None:
         train_clips("base", base, effort.base, BASE_RATE, stores, args)
         teacher = find_teacher(stores, args, effort)
     tutor = None
-    if args.mean_of:
-        tutor = mean_tutor(args)
-    elif recipe.needs_tutor:
+    if recipe.needs_tutor:
         tutor = find_tutor(teacher, stores, args, effort)
     scenes = stores.composer(teacher, args.seed)
     training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
     student, curve = carry_out(recipe, training, effort.student)
-    verifiers = find_verifiers(recipe, training, args, effort)
+    verifiers = []
+    if recipe.confirm:
+        assert tutor is not None
+        verifiers.append((numbers(tutor), tutor))
+        save_checkpoint(tutor, args.output / "verifier_1.pt")
     confirm = Confirmation(verifiers)
     gaps = stores.gaps(stream_scores(student, stores.validation, confirm))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
-    if args.mean_of:
-        # The tutor has met the speech that validates; no fold has met what it held out.
+    if args.folds:
+        # No fold has met what it held out, and together that is more than what validates.
         detection, expected = calibrate_on_folds(student, stores, args)
     else:
         detection, expected = calibrate(
@@ -243,7 +226,7 @@ def run(args: argparse.Namespace) -> None:
         effort=dataclasses.asdict(effort) | {"student": effort.student or recipe.steps},
         seed=args.seed,
         fold=args.fold,
-        mean_of=len(args.mean_of),
+        folds=len(args.folds),
         curve=curve,
         detection=dataclasses.asdict(detection),
         expected=expected,
@@ -283,12 +266,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="tiny", help="recipe of the student")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own")
     parser.add_argument(
-        "--mean-of",
+        "--folds",
         type=Path,
         nargs="+",
         default=[],
         metavar="BUILD",
-        help="the builds of a cross-fitting: their tutors' mean, the threshold they need together",
+        help="the builds of a cross-fitting: take the threshold that they need together",
+    )
+    parser.add_argument(
+        "--pretrained",
+        type=Path,
+        default=PRETRAINED,
+        metavar="FILE",
+        help="what tutors begin with, by `make pretrain`",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--steps", type=int, help="training steps of the student")

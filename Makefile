@@ -106,7 +106,7 @@ endif
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
 
-pretrain: ## teach the network that teachers of any keyword begin with to listen
+pretrain: ## teach the network that tutors begin with to listen
 	@train_host/setup.sh pretrain
 	@$(PYTHON) -m train_host.pretrain $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
 	    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \

@@ -22,6 +22,7 @@ from train_host.pretrain import DELAY, SCENE_STEPS, EmbeddingObjective, Kind, Sc
 STEP = 8
 BANDS = FrontEnd().mel_bands
 SCALE = 1 / 64
+NOISE = FeatureStore(np.zeros((400, BANDS), np.float16), np.array([0, 400]), np.zeros((1, 2)))
 
 
 def counting(lengths: list[int], offset: int) -> Kind:
@@ -39,8 +40,7 @@ def counting(lengths: list[int], offset: int) -> Kind:
 
 def bare(kinds: list[Kind], monkeypatch: pytest.MonkeyPatch) -> Scenes:
     """Scenes whose sound is left as it is."""
-    noise = FeatureStore(np.zeros((400, BANDS), np.float16), np.array([0, 400]), np.zeros((1, 2)))
-    scenes = Scenes(kinds, noise, FrontEnd(), STEP, seed=1)
+    scenes = Scenes(kinds, NOISE, FrontEnd(), STEP, seed=1)
     monkeypatch.setattr(scenes.surroundings, "colour", lambda track: track)
     monkeypatch.setattr(scenes.surroundings, "background", lambda track, frames: track)
     monkeypatch.setattr(scenes.surroundings, "hide", lambda log_mel: None)
@@ -71,8 +71,7 @@ def test_each_kind_gets_the_same_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_same_batches_follow_from_a_state() -> None:
-    noise = FeatureStore(np.zeros((400, BANDS), np.float16), np.array([0, 400]), np.zeros((1, 2)))
-    scenes = Scenes([counting([90], -5)], noise, FrontEnd(), STEP, seed=1)
+    scenes = Scenes([counting([90], -5)], NOISE, FrontEnd(), STEP, seed=1)
     scenes.batch(3)
     state = scenes.state
     expected = scenes.batch(3)

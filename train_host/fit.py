@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from rich.progress import (
     BarColumn,
@@ -34,6 +35,22 @@ class Scenes(Protocol[B_co]):
 
     def batch(self, size: int) -> B_co:
         """The next batch of `size` scenes."""
+
+
+class Drawn:
+    """Scenes that are drawn at random: one seed, one sequence of batches."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """From which the same batches follow."""
+        return dict(self.rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state
 
 
 SAVE_EVERY = 500

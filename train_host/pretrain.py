@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +28,9 @@ from device.errors import CorpusError
 from device.manifest import FrontEnd
 from train_host import corpus as corpora
 from train_host import folds
-from train_host.corpus import RATE, Clip
+from train_host.corpus import RATE, Clip, Corpus
 from train_host.features import FeatureStore, build_store
-from train_host.fit import fit
+from train_host.fit import Drawn, fit
 from train_host.frontend import LogMel
 from train_host.network import START_SHAPE, Network, save_checkpoint
 from train_host.speech_embedding import SIZE, SpeechEmbedding
@@ -72,8 +71,8 @@ class Heard:
     """(B, K, 96), normalised: of what was said, known with this step."""
 
 
-class Scenes:
-    """Makes batches; each kind of recording gets the same share. One seed, one sequence."""
+class Scenes(Drawn):
+    """Makes batches; each kind of recording gets the same share."""
 
     def __init__(
         self,
@@ -83,10 +82,10 @@ class Scenes:
         frames_per_step: int,
         seed: int,
     ) -> None:
+        super().__init__(seed)
         self.kinds = kinds
         self.floor = np.float32(front_end.floor)
         self.step = frames_per_step
-        self.rng = np.random.default_rng(seed)
         self.surroundings = Surroundings(noise, front_end, self.rng)
         every = np.concatenate([e for kind in kinds for e in kind.embeddings])
         self.mean, self.std = every.mean(axis=0), every.std(axis=0)
@@ -94,15 +93,6 @@ class Scenes:
         self.rooms = [
             np.cumsum([max(0, len(e) - SCENE_STEPS) for e in kind.embeddings]) for kind in kinds
         ]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """From which the same batches follow."""
-        return dict(self.rng.bit_generator.state)
-
-    @state.setter
-    def state(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state
 
     def batch(self, size: int) -> Heard:
         """A batch of `size` scenes."""
@@ -162,9 +152,10 @@ def other_voices(clips: Sequence[Clip], rng: np.random.Generator) -> Iterator[ND
         yield resample_poly(samples, up, down).astype(np.float32)
 
 
-def listen(recordings: Iterable[NDArray[np.float32]], front_end: FrontEnd, name: str) -> Kind:
+def listen(
+    name: str, recordings: Iterable[NDArray[np.float32]], log_mel: LogMel, embed: SpeechEmbedding
+) -> Kind:
     """What the front end and the embedding hear in recordings."""
-    log_mel, embed = LogMel(front_end), SpeechEmbedding()
     mel: list[NDArray[np.float16]] = []
     embeddings: list[NDArray[np.float32]] = []
     for samples in track(recordings, f"embeddings: {name}", console=console):
@@ -181,11 +172,15 @@ def listen(recordings: Iterable[NDArray[np.float32]], front_end: FrontEnd, name:
     )
 
 
-def read_kinds(args: argparse.Namespace, front_end: FrontEnd) -> list[Kind]:
-    """What the training split of the folders holds. Raises CorpusError as their readers do."""
+def read_kinds(args: argparse.Namespace, folder: Corpus, front_end: FrontEnd) -> list[Kind]:
+    """What the training split holds of the folder of words, the running speech and the voices.
+
+    Raises SetupError without the embedding, CorpusError as the readers do.
+    """
+    log_mel, embed = LogMel(front_end), SpeechEmbedding()
     rng = np.random.default_rng(args.seed)
     speech = of_training(corpora.read_recordings(args.speech).clips, args.fold)
-    words = of_training(corpora.read_folder(args.data).clips)
+    words = of_training(folder.clips)
     sources = [
         ("running speech", whole(speech)),
         ("other voices", other_voices(speech, rng)),
@@ -194,7 +189,7 @@ def read_kinds(args: argparse.Namespace, front_end: FrontEnd) -> list[Kind]:
     if args.synthetic:
         voices = of_training(corpora.read_synthetic(args.synthetic).clips)
         sources.append(("synthetic voices", chained(voices, rng)))
-    return [listen(recordings, front_end, name) for name, recordings in sources]
+    return [listen(name, recordings, log_mel, embed) for name, recordings in sources]
 
 
 def of_training(clips: Sequence[Clip], fold: int | None = None) -> list[Clip]:
@@ -210,12 +205,11 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     network = Network(START_SHAPE)
     front_end = network.front_end
-    noise = corpora.read_folder(args.data).noise
-    noise += corpora.read_recordings(args.noise, corpora.NOISE).noise
+    folder = corpora.read_folder(args.data)
+    kinds = read_kinds(args, folder, front_end)
+    noise = folder.noise + corpora.read_recordings(args.noise, corpora.NOISE).noise
     store = build_store(of_training(noise, args.fold), args.cache, front_end=front_end)
-    scenes = Scenes(
-        read_kinds(args, front_end), store, front_end, network.shape.stride[1], args.seed
-    )
+    scenes = Scenes(kinds, store, front_end, network.shape.stride[1], args.seed)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     curve = fit(
         "start",
@@ -227,9 +221,7 @@ def run(args: argparse.Namespace) -> None:
         rate=LEARNING_RATE,
         partial=args.output.with_suffix(".partial.pt"),
     )
-    hours = [
-        sum(map(len, kind.embeddings)) * network.shape.stride[1] / 360000 for kind in scenes.kinds
-    ]
+    hours = [sum(map(len, kind.embeddings)) * network.shape.stride[1] / 360000 for kind in kinds]
     save_checkpoint(
         network,
         args.output,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from device.manifest import FrontEnd
 from train_host.features import FeatureStore
+from train_host.fit import Drawn
 from train_host.network import Network
 from train_host.phrase import WINDOW, around, clip_frames
 from train_host.surroundings import Surroundings, crop, power_of
@@ -84,12 +85,13 @@ class Material:
     """Steps that the keyword may take, as `phrase_steps` measures them."""
 
 
-class Composer:
-    """Makes batches of scenes; one seed, one sequence of batches."""
+class Composer(Drawn):
+    """Makes batches of scenes."""
 
     def __init__(
         self, material: Material, frames_per_step: int, front_end: FrontEnd, seed: int
     ) -> None:
+        super().__init__(seed)
         self.material = material
         self.step = frames_per_step
         self.bands = bands = front_end.mel_bands
@@ -97,7 +99,6 @@ class Composer:
         # The bands' centres, evenly spaced on the HTK mel scale.
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
-        self.rng = np.random.default_rng(seed)
         self.surroundings = Surroundings(material.noise, front_end, self.rng)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
@@ -105,15 +106,6 @@ class Composer:
         self.steps = SCENE_STEPS + 2 * longer
         self.fade_steps = FADE_STEPS + longer
         self.clip_frames = clip_frames(material.window, frames_per_step)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """From which the same batches follow."""
-        return dict(self.rng.bit_generator.state)
-
-    @state.setter
-    def state(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""

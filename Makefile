@@ -14,7 +14,7 @@ DEVICE ?=
 TEACHER ?=
 TEACHERS ?=
 FOLD ?=
-PRETRAINED ?=
+LISTENERS ?=
 RECIPE ?=
 STORAGE ?=
 TRIALS ?=
@@ -33,8 +33,8 @@ FOLDS ?=
 CONFIG ?=
 HOURS ?=
 
-ifneq ($(words $(SIZE)) $(filter-out tiny small large,$(SIZE)),1 )
-$(error SIZE is "$(SIZE)": say SIZE=tiny, SIZE=small or SIZE=large)
+ifneq ($(words $(SIZE)) $(filter-out tiny small medium large,$(SIZE)),1 )
+$(error SIZE is "$(SIZE)": say SIZE=tiny, SIZE=small, SIZE=medium or SIZE=large)
 endif
 
 PYTHON = .venv/bin/python
@@ -57,7 +57,7 @@ help: ## print this list
 	@echo
 	@echo "Variables:"
 	@echo "  KEYWORD='the words'  what to listen for: a word, or a phrase of two seconds at most (sheila)"
-	@echo "  SIZE=tiny|small|large  what the model may cost; more hears better"
+	@echo "  SIZE=tiny|small|medium|large  what the model may cost; more hears better"
 	@echo "  DATA=DIR          recordings in the layout of Speech Commands; without it the embedded corpus"
 	@echo "  RECORDINGS=DIR    your own recordings of the keyword, as make record writes them"
 	@echo "  SPEECH=DIR        running speech without the keyword, to learn what to ignore"
@@ -68,7 +68,7 @@ help: ## print this list
 	@echo "  RECIPE=FILE       the way to the student, in place of the one of its SIZE"
 	@echo "  TEACHERS=DIR      take base, teacher and tutor from another build"
 	@echo "  FOLD=0|1|2        hold out this third of all real recordings (cross-fitting)"
-	@echo "  PRETRAINED=FILE   what tutors begin with, in place of models/base/start.pt"
+	@echo "  LISTENERS=DIR     with what tutors and verifiers begin, in place of models/base"
 	@echo "  STORAGE=URL       an Optuna storage, to share one search among machines"
 	@echo "  TRIALS=N          how many trials the search adds"
 	@echo "  TEACHER=FILE      take this TorchScript teacher instead of training one"
@@ -101,16 +101,16 @@ endif
 	    $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(TEACHER),--teacher "$(TEACHER)") \
 	    $(if $(TEACHERS),--teachers "$(TEACHERS)") \
 	    $(if $(FOLD),--fold $(FOLD)) $(if $(FOLDS),--every-recording --folds $(FOLDS)) \
-	    $(if $(PRETRAINED),--pretrained "$(PRETRAINED)")
+	    $(if $(LISTENERS),--listeners "$(LISTENERS)")
 
 export: setup ## write ONNX, TorchScript and the manifest of the trained student
 	@$(PYTHON) -m export --build "$(BUILD)"
 
-pretrain: ## teach the network that tutors begin with to listen
+pretrain: ## teach the networks that tutors and verifiers begin with to listen
 	@train_host/setup.sh pretrain
 	@$(PYTHON) -m train_host.pretrain $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech "$(SPEECH)") \
 	    $(if $(NOISE),--noise "$(NOISE)") $(if $(SYNTH),--synthetic "build/synthetic/$(SLUG)") \
-	    $(if $(FOLD),--fold $(FOLD)) --output "build/start$(if $(FOLD),-fold$(FOLD)).pt"
+	    $(if $(FOLD),--fold $(FOLD)) --output "build/listeners$(if $(FOLD),-fold$(FOLD))"
 
 report: setup ## measure teacher and student and print the result table
 	@$(PYTHON) -m train_host.report --build "$(BUILD)"

@@ -1,4 +1,4 @@
-"""The network that every keyword begins with: what it hears, what it is to know, how it learns."""
+"""The networks that keywords begin with: what they hear, what they are to know, how they learn."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import soundfile as sf
 
 torch = pytest.importorskip("torch")
 
-from shapes import STUDENT  # noqa: E402
+from shapes import PRUNED, STUDENT  # noqa: E402
 
 from device.errors import SetupError  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
@@ -139,11 +139,11 @@ def test_the_embedding_of_a_recording_is_that_of_its_windows() -> None:
     assert len(embed(samples[:8000])) == 0
 
 
-def test_the_command_writes_a_checkpoint(
+def test_the_command_writes_every_listener(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Real files in the layout of the corpora, and a stand-in for the embedding."""
-    monkeypatch.setattr(pretrain, "START_SHAPE", STUDENT)
+    monkeypatch.setattr(pretrain, "SHAPES", {"listener": STUDENT, "small-listener": PRUNED})
     monkeypatch.setattr(
         pretrain,
         "SpeechEmbedding",
@@ -159,18 +159,19 @@ def test_the_command_writes_a_checkpoint(
     for number in range(40):
         sound = 0.1 * rng.standard_normal(RATE)
         sf.write(tmp_path / "words" / "yes" / f"{number:08x}_nohash_0.wav", sound, RATE)
-    output = tmp_path / "models" / "start.pt"
+    output = tmp_path / "models" / "listeners"
     status = pretrain.main(
         f"--data {tmp_path}/words --speech {tmp_path}/speech --noise {tmp_path}/noise "
         f"--cache {tmp_path}/cache --output {output} --steps 4".split()
     )
     assert status == 0
-    network, record = load_checkpoint(output)
-    assert network.shape == STUDENT
-    assert len(record["hours"]) == 3
+    for name, shape in (("listener", STUDENT), ("small-listener", PRUNED)):
+        network, record = load_checkpoint(output / f"{name}.pt")
+        assert network.shape == shape
+        assert len(record["hours"]) == 3
     assert "of the variance" in capsys.readouterr().out
 
 
 def test_it_asks_for_the_recordings_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert pretrain.main(["--data", "words", "--output", "start.pt"]) == 1
+    assert pretrain.main(["--data", "words", "--output", "listeners"]) == 1
     assert "give DATA=DIR, SPEECH=DIR and NOISE=DIR" in capsys.readouterr().out

@@ -10,16 +10,18 @@ torch = pytest.importorskip("torch")
 
 from shapes import STUDENT  # noqa: E402
 
-from device.errors import RecipeError  # noqa: E402
+from device.errors import CorpusError, RecipeError  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from export.graph import write_network  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
+from train_host import listeners  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.macs import count_macs  # noqa: E402
 from train_host.methods import METHODS, TERMS, Training  # noqa: E402
-from train_host.network import Network, Shape  # noqa: E402
+from train_host.network import Network, Shape, save_checkpoint  # noqa: E402
 from train_host.prune import sparsity  # noqa: E402
 from train_host.recipe import (  # noqa: E402
+    CONFIRM,
     FOLDER,
     carry_out,
     parse_recipe,
@@ -121,8 +123,11 @@ def test_quantization_loses_nothing_after_training_aware_of_it(training):
     for shape in (SEPARABLE, FULL):
         network, _ = carry_out(recipe_of(shape, stage), training)
         twin = quantized_twin(network, quantize_network(network))
-        for one, other in zip(network.parameters(), twin.parameters(), strict=True):
-            assert torch.allclose(one, other, atol=1e-6)
+        for (name, one), other in zip(network.named_parameters(), twin.parameters(), strict=True):
+            # The normalisation that is folded into the filters moves their scales, which are
+            # rounded to float16's numbers again.
+            rtol = 1e-3 if name.startswith("convolution") else 0.0
+            assert torch.allclose(one, other, rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -162,19 +167,27 @@ def test_a_term_without_its_tutor_is_one_sentence(training):
 def test_a_student_that_is_confirmed_needs_a_tutor():
     stages = {"shape": SEPARABLE, "stage": [{"steps": 1}]}
     assert parse_recipe("alone", stages).needs_tutor is False
-    assert parse_recipe("confirmed", {**stages, "confirm": True}).needs_tutor
-    with pytest.raises(RecipeError, match="confirm must be true or false"):
-        parse_recipe("perhaps", {**stages, "confirm": "tutor"})
+    assert parse_recipe("confirmed", {**stages, "confirm": "tutor"}).needs_tutor
+    with pytest.raises(RecipeError, match="confirm must be one of tutor, verifier"):
+        parse_recipe("perhaps", {**stages, "confirm": True})
 
 
-def test_a_student_may_begin_as_the_pretrained_network(training):
-    recipe = parse_recipe("gone-on", {"start": "pretrained", "stage": [{"steps": 1, "rate": 1e-9}]})
-    with pytest.raises(RecipeError, match="there is none"):
+@pytest.mark.parametrize("name", CONFIRM)
+def test_what_confirms_others_begins_as_a_listener(name):
+    recipe = read_recipe(FOLDER / f"{name}.toml")
+    assert recipe.shape is None
+    assert (listeners.FOLDER / f"{recipe.start}.pt").exists()
+
+
+def test_a_student_may_begin_as_a_listener(training, tmp_path):
+    recipe = parse_recipe("gone-on", {"start": "listener", "stage": [{"steps": 1, "rate": 1e-9}]})
+    training = dataclasses.replace(training, listeners=tmp_path)
+    with pytest.raises(CorpusError, match="not a checkpoint"):
         carry_out(recipe, training)
     listener = Network(STUDENT)
-    network, _ = carry_out(recipe, dataclasses.replace(training, pretrained=listener))
+    save_checkpoint(listener, tmp_path / "listener.pt")
+    network, _ = carry_out(recipe, training)
     assert network.shape == listener.shape
-    assert network is not listener
     for one, other in zip(network.parameters(), listener.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 

@@ -24,12 +24,12 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_size_but_the_tiny_one_is_in_the_name() -> None:
     names = [model_name("sheila", size) for size in SIZES]
-    assert names == ["sheila", "sheila-small", "sheila-large"]
+    assert names == ["sheila", "sheila-small", "sheila-medium", "sheila-large"]
 
 
 def test_an_unknown_size_is_one_sentence() -> None:
     with pytest.raises(
-        ExportError, match="no size is called 'big'; choose one of tiny, small, large"
+        ExportError, match="no size is called 'big'; choose one of tiny, small, medium, large"
     ):
         model_name("sheila", "big")
 
@@ -40,6 +40,7 @@ def test_an_unknown_size_is_one_sentence() -> None:
         ([], "tiny", "build/sheila"),
         (["SIZE=tiny", "KEYWORD=marvin"], "tiny", "build/marvin"),
         (["SIZE=small", "KEYWORD=marvin"], "small", "build/marvin-small"),
+        (["SIZE=medium"], "medium", "build/sheila-medium"),
         (["SIZE=large"], "large", "build/sheila-large"),
         (["SIZE=large", "FOLD=2"], "large", "build/sheila-large-fold2"),
     ],
@@ -58,7 +59,7 @@ def test_make_refuses_an_unknown_size_in_one_line(size: str) -> None:
     done = make(f"SIZE={size}", "compress")
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
-    assert f'SIZE is "{size}": say SIZE=tiny, SIZE=small or SIZE=large' in done.stderr
+    assert f'SIZE is "{size}": say SIZE=tiny, SIZE=small, SIZE=medium or SIZE=large' in done.stderr
 
 
 BASE_MACS, BASE_BYTES = 432_672, 106_803

@@ -12,7 +12,7 @@ from shapes import STUDENT, few_embedded_clips  # noqa: E402
 
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
-from train_host import stores, train  # noqa: E402
+from train_host import listeners, stores, train  # noqa: E402
 from train_host.calibrate import calibrate, count_detections, detection_for  # noqa: E402
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
@@ -21,7 +21,7 @@ from train_host.network import BASE_64, Network, load_checkpoint  # noqa: E402
 from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.teacher import load_published  # noqa: E402
 
-TINY = train.Effort(base=4, teacher=4, tutor=4, student=6)
+TINY = train.Effort(base=4, teacher=4, tutor=4, student=6, verifier=4)
 
 
 def said(capsys) -> str:
@@ -178,17 +178,23 @@ def test_calibration_keeps_to_the_false_accepts(monkeypatch):
     assert count_detections(stream, stricter, 0.08) == 1
 
 
-def test_the_large_size_is_a_cascade(few_clips, tmp_path: Path, capsys):
-    build = tmp_path / "sheila-large"
+@pytest.mark.parametrize(
+    ("size", "listener"), [("medium", "small-listener"), ("large", "listener")]
+)
+def test_the_larger_sizes_are_cascades(size, listener, few_clips, tmp_path: Path, capsys):
+    build = tmp_path / f"sheila-{size}"
     cache = ["--cache", str(tmp_path / "features")]
-    assert train.main([*cache, "--size", "large", "--output", str(build)]) == 0
+    assert train.main([*cache, "--size", size, "--output", str(build)]) == 0
     student, record = load_checkpoint(build / "student.pt")
-    assert student.shape == read_recipe(FOLDER / "large.toml").shape
+    assert student.shape == read_recipe(FOLDER / f"{size}.toml").shape
     tutor, _ = load_checkpoint(build / "tutor.pt")
     verifier, _ = load_checkpoint(build / "verifier_1.pt")
     assert len(record["verifiers"]) == 1
-    for one, other in zip(verifier.parameters(), tutor.parameters(), strict=True):
-        assert torch.equal(one, other)
+    assert verifier.shape == listeners.SHAPES[listener]
+
+    if size == "large":  # the tutor as it is
+        for one, other in zip(verifier.parameters(), tutor.parameters(), strict=True):
+            assert torch.equal(one, other)
 
 
 def recordings(folder: Path) -> Path:

@@ -12,7 +12,8 @@ from shapes import STUDENT  # noqa: E402
 
 from device.cascade import Cascade  # noqa: E402
 from device.manifest import Verifier  # noqa: E402
-from train_host.network import BASE_32, START_SHAPE, Network  # noqa: E402
+from train_host import listeners  # noqa: E402
+from train_host.network import BASE_32, Network  # noqa: E402
 from train_host.verifier import STEPS, Confirmation  # noqa: E402
 
 BANDS = 40
@@ -62,4 +63,4 @@ def test_the_cascade_of_training_is_that_of_the_device(steps, length, gate, seed
 
 
 def test_a_verifier_hears_more_than_its_attention_looks_back():
-    assert all(shape.window < STEPS for shape in (STUDENT, BASE_32, START_SHAPE))
+    assert all(shape.window < STEPS for shape in (STUDENT, BASE_32, *listeners.SHAPES.values()))

@@ -28,6 +28,7 @@ from rich.progress import Progress, track
 
 from export.storage import deployed
 from export.torchscript import engine_of_the_pi
+from train_host import listeners
 from train_host.evaluate import stream_scores
 from train_host.machine import machine
 from train_host.macs import count_macs, parameters
@@ -43,7 +44,7 @@ from train_host.stores import (
     describe,
     read_corpus,
 )
-from train_host.train import FULL, PRETRAINED, QUICK, find_tutor
+from train_host.train import FULL, QUICK, find_tutor
 
 METHODS = FOLDER / "methods"
 """A folder for each group of methods."""
@@ -110,7 +111,7 @@ def prepare(args: argparse.Namespace) -> tuple[Bench, str]:
     tutor = find_tutor(
         teacher,
         stores,
-        argparse.Namespace(output=args.build, seed=args.seed, pretrained=PRETRAINED),
+        argparse.Namespace(output=args.build, seed=args.seed, listeners=listeners.FOLDER),
         FULL if kind == "recordings" else QUICK,
     )
     words = describe(corpus, args)

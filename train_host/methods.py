@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import RecipeError
-from train_host import distill, prune, quantaware
+from train_host import distill, listeners, prune, quantaware
 from train_host.fit import Scenes
 from train_host.network import Network
 from train_host.objectives import Normalised, Term
@@ -37,8 +37,8 @@ class Training:
     seed: int = 0
     quiet: bool = False
     """No progress bars."""
-    pretrained: Network | None = None
-    """Has learned to listen; only a recipe that starts with it asks for it."""
+    listeners: Path = listeners.FOLDER
+    """Where the networks lie that have learned to listen."""
 
 
 # --- Methods: each changes the network before, during or after its stage's training --------------

@@ -62,8 +62,6 @@ BASE_32 = Shape("full", channels=8, hidden=32, layers=2, attention="deep")
 """The seminar's base model: 25,387 parameters."""
 BASE_64 = Shape("full", channels=8, hidden=64, layers=2, attention="deep")
 """The published base model: 70,443 parameters."""
-START_SHAPE = Shape("full", channels=16, hidden=128, layers=2, attention="deep")
-"""The network that learns to listen before it learns a keyword: 278,099 parameters."""
 
 
 class StreamState(NamedTuple):

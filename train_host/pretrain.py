@@ -1,9 +1,10 @@
-"""Makes models/base/start.pt: a network that has learned to listen, to no keyword yet.
+"""Makes the listeners in models/base: networks that have learned to listen, to no keyword yet.
 
 A keyword of one's own comes with few recordings or none, too little to learn
 from what speech is. So a network first learns to tell from running speech and
 single words, in noise and through poor microphones, what the speech embedding
-(`train_host.speech_embedding`) hears in the same without them. Tutors begin there.
+(`train_host.speech_embedding`) hears in the same without them. Tutors and verifiers
+begin there.
 
 Source: distillation into hidden layers after A. Romero et al., "FitNets",
 arXiv 1412.6550.
@@ -32,7 +33,8 @@ from train_host.corpus import RATE, Clip, Corpus
 from train_host.features import FeatureStore, build_store
 from train_host.fit import Drawn, fit
 from train_host.frontend import LogMel
-from train_host.network import START_SHAPE, Network, save_checkpoint
+from train_host.listeners import SHAPES
+from train_host.network import Network, Shape, save_checkpoint
 from train_host.speech_embedding import SIZE, SpeechEmbedding
 from train_host.stores import command, console
 from train_host.surroundings import Surroundings, power_of
@@ -198,39 +200,48 @@ def of_training(clips: Sequence[Clip], fold: int | None = None) -> list[Clip]:
     return [clip for clip in kept if clip.split == "training"]
 
 
-def run(args: argparse.Namespace) -> None:
-    if None in (args.data, args.speech, args.noise):
-        raise CorpusError("give DATA=DIR, SPEECH=DIR and NOISE=DIR, the recordings to listen to")
-    torch.set_num_threads(1)
+def teach(
+    name: str, shape: Shape, kinds: Sequence[Kind], noise: FeatureStore, args: argparse.Namespace
+) -> None:
+    """Trains one listener and writes it."""
+    path = args.output / f"{name}.pt"
     torch.manual_seed(args.seed)
-    network = Network(START_SHAPE)
-    front_end = network.front_end
-    folder = corpora.read_folder(args.data)
-    kinds = read_kinds(args, folder, front_end)
-    noise = folder.noise + corpora.read_recordings(args.noise, corpora.NOISE).noise
-    store = build_store(of_training(noise, args.fold), args.cache, front_end=front_end)
-    scenes = Scenes(kinds, store, front_end, network.shape.stride[1], args.seed)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    network = Network(shape)
+    scenes = Scenes(kinds, noise, network.front_end, shape.stride[1], args.seed)
     curve = fit(
-        "start",
+        name,
         network,
         EmbeddingObjective(network),
         scenes,
         steps=args.steps,
         batch=BATCH,
         rate=LEARNING_RATE,
-        partial=args.output.with_suffix(".partial.pt"),
+        partial=args.output / f"{name}.partial.pt",
     )
-    hours = [sum(map(len, kind.embeddings)) * network.shape.stride[1] / 360000 for kind in kinds]
+    hours = [sum(map(len, kind.embeddings)) * shape.stride[1] / 360000 for kind in kinds]
     save_checkpoint(
         network,
-        args.output,
+        path,
         origin="distilled from the speech embedding",
         hours=[round(each, 2) for each in hours],
         curve=curve,
         seed=args.seed,
     )
-    console.print(f"{sum(hours):.1f} h, error {curve[-1][1]:.3f} of the variance: {args.output}")
+    console.print(f"{sum(hours):.1f} h, error {curve[-1][1]:.3f} of the variance: {path}")
+
+
+def run(args: argparse.Namespace) -> None:
+    if None in (args.data, args.speech, args.noise):
+        raise CorpusError("give DATA=DIR, SPEECH=DIR and NOISE=DIR, the recordings to listen to")
+    torch.set_num_threads(1)
+    front_end = FrontEnd()
+    folder = corpora.read_folder(args.data)
+    kinds = read_kinds(args, folder, front_end)
+    noise = folder.noise + corpora.read_recordings(args.noise, corpora.NOISE).noise
+    store = build_store(of_training(noise, args.fold), args.cache, front_end=front_end)
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, shape in SHAPES.items():
+        teach(name, shape, kinds, store, args)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -240,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--noise", type=Path, help="folder of noise")
     parser.add_argument("--synthetic", type=Path, help="folder made by train_host.synthesize")
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
-    parser.add_argument("--output", type=Path, required=True, help="the checkpoint to write")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the networks")
     parser.add_argument("--fold", type=int, choices=range(folds.FOLDS), help="hold out this third")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)

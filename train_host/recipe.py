@@ -22,10 +22,11 @@ network by one method and trains it for some steps:
     keep = 16
     steps = 2000
 
-In place of the table [shape], `start = "pretrained"` begins with the shape and
-the weights of the network that has learned to listen (`train_host/pretrain.py`).
+In place of the table [shape], `start` names a network that has learned to listen
+and gives its shape and weights (`train_host/listeners.py`).
 
-`confirm = true` lets the tutor confirm what excites the student (`device/cascade.py`).
+`confirm` names the recipe of a network that confirms what excites the student
+(`device/cascade.py`).
 
 Methods and their settings:
 
@@ -51,7 +52,6 @@ the network is stored at the end: "int8" (the default: weights only), "float16",
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import inspect
@@ -67,6 +67,7 @@ from torch import Tensor
 
 from device.errors import RecipeError
 from export.storage import STORAGE
+from train_host import listeners
 from train_host.fit import fit
 from train_host.methods import METHODS, TERMS, Training
 from train_host.network import (
@@ -81,6 +82,8 @@ from train_host.phrase import fitted
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 """The recipes that come with the project."""
+CONFIRM = ("tutor", "verifier")
+"""Those whose networks confirm others."""
 
 RATE = 4e-3
 
@@ -108,14 +111,16 @@ class Recipe:
     """The file's name without its ending."""
     description: str
     shape: Shape | None
-    """None: the student begins as a copy of the teacher."""
+    """None: that of `start`."""
     stages: tuple[Stage, ...]
     storage: str = "int8"
     """In which form the network is stored, one of `export.storage.STORAGE`."""
     note: str = ""
     """What a reader of its results should know."""
-    confirm: bool = False
-    """The tutor confirms what excites the student."""
+    start: str | None = None
+    """Name of the network that it begins with; None: none."""
+    confirm: str | None = None
+    """Name of the recipe whose network confirms what excites the student."""
 
     @property
     def steps(self) -> int:
@@ -153,12 +158,13 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     if not isinstance(stages, list) or not stages:
         raise RecipeError("a recipe holds at least one [[stage]]")
     if not (start is None and isinstance(shape, dict)) and not (
-        start == "pretrained" and shape is None
+        start in listeners.SHAPES and shape is None
     ):
-        raise RecipeError('a recipe holds either a table [shape] or start = "pretrained"')
-    confirm = content.get("confirm", False)
-    if not isinstance(confirm, bool):
-        raise RecipeError("confirm must be true or false")
+        starts = " or ".join(f'start = "{name}"' for name in listeners.SHAPES)
+        raise RecipeError(f"a recipe holds either a table [shape] or {starts}")
+    confirm = content.get("confirm")
+    if confirm not in (None, *CONFIRM):
+        raise RecipeError(f"confirm must be one of {', '.join(CONFIRM)}")
     storage = content.get("storage", "int8")
     if storage not in STORAGE:
         raise RecipeError(f"storage must be one of {', '.join(STORAGE)}")
@@ -169,6 +175,7 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
         tuple(_stage(number, stage) for number, stage in enumerate(stages, 1)),
         storage,
         str(content.get("note", "")),
+        start,
         confirm,
     )
 
@@ -247,17 +254,16 @@ def carry_out(
     its network.
     """
     torch.manual_seed(training.seed)
-    if recipe.shape is not None:
-        shape = fitted(recipe.shape, training.clip_teacher.shape.window)
-        recipe = dataclasses.replace(recipe, shape=shape)
-    if recipe.shape is None:
-        if training.pretrained is None:
-            raise RecipeError("a recipe starts with the pretrained network, and there is none")
+    window = training.clip_teacher.shape.window
+    if recipe.start is not None:
+        network = listeners.read_listener(recipe.start, training.listeners, window)
         # Its filters take log-mel as it is.
-        network = copy.deepcopy(training.pretrained)
         bands = network.front_end.mel_bands
         model = Normalised(network, torch.zeros(bands), torch.ones(bands))
     else:
+        assert recipe.shape is not None
+        shape = fitted(recipe.shape, window)
+        recipe = dataclasses.replace(recipe, shape=shape)
         network = Network(shape)
         model = Normalised(network, *_normalisation(network, training))
     scale = steps / recipe.steps if steps else 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from device.errors import ExportError
 from train_host.keyword import slug
 
-SIZES = ("tiny", "small", "large")
-"""`tiny` keeps the limits of the shipped model; `small` trades size for quality; `large` is a
-cascade: a small network that two larger ones confirm."""
+SIZES = ("tiny", "small", "medium", "large")
+"""`tiny` keeps the limits of the shipped model; `small` trades size for quality; the others are
+cascades: a small network that a larger one confirms."""
 
 
 def model_name(keyword: str, size: str) -> str:

@@ -27,10 +27,11 @@ import torch
 from rich.logging import RichHandler
 
 from device.manifest import Detection
-from train_host import folds
+from train_host import folds, listeners
 from train_host.calibrate import alignments, calibrate, hours_of, lowest
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
+from train_host.listeners import read_listener
 from train_host.methods import Training
 from train_host.network import BASE_32, Network, load_checkpoint, save_checkpoint
 from train_host.objectives import ClipObjective
@@ -51,8 +52,6 @@ from train_host.verifier import Confirmation, numbers, read_verifiers
 BATCH = 128
 BASE_RATE = 3e-3
 TEACHER_RATE = 1e-3
-PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "base" / "start.pt"
-"""What tutors begin with; models/base/README.md says how it was made."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,14 @@ class Effort:
     base: int
     teacher: int
     tutor: int | None
-    """None: as many as its recipe says; so the student."""
+    """None: as many as its recipe says; so the student and the verifier."""
     student: int | None
+    verifier: int | None
 
 
-QUICK = Effort(base=500, teacher=500, tutor=500, student=2000)
+QUICK = Effort(base=500, teacher=500, tutor=500, student=2000, verifier=500)
 """For the embedded corpus and synthetic voices alone: minutes on two cores."""
-FULL = Effort(base=1500, teacher=1000, tutor=None, student=None)
+FULL = Effort(base=1500, teacher=1000, tutor=None, student=None, verifier=None)
 """For real recordings: less than an hour on two cores, the synthesis of voices not counted."""
 
 
@@ -94,21 +94,11 @@ def train_clips(
     return network
 
 
-def pretrained(args: argparse.Namespace, stores: Stores) -> Network:
-    """The network that has learned to listen, for a keyword of this length.
-
-    Raises CorpusError when there is none in the file that the arguments name.
-    """
-    network = load_checkpoint(args.pretrained)[0].train()
-    network.shape = fitted(network.shape, stores.training.window)
-    return network
-
-
 def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Network:
-    """The published teacher if there is one, else the pretrained network gone on with clips."""
+    """The published teacher if there is one, else a listener gone on with clips."""
     if args.teacher is None:
-        start = pretrained(args, stores)
-        return train_clips("teacher", start, effort.teacher, TEACHER_RATE, stores, args)
+        listener = read_listener("listener", args.listeners, stores.training.window)
+        return train_clips("teacher", listener, effort.teacher, TEACHER_RATE, stores, args)
     teacher = load_published(args.teacher)
     save_checkpoint(teacher, args.output / "teacher.pt", origin=args.teacher.name)
     gaps = stores.gaps(clip_scores(teacher, stores.validation))
@@ -121,8 +111,8 @@ def find_tutor(
 ) -> Network:
     """The tutor in the output folder if there is one, else one that is trained now.
 
-    It begins as the pretrained network and learns near-words and running
-    speech, which the teacher has never met, and what that knows of the keyword.
+    It begins as a listener and learns near-words and running speech, which the
+    teacher has never met, and what that knows of the keyword.
     """
     path = args.output / "tutor.pt"
     if path.exists():
@@ -134,13 +124,21 @@ def find_tutor(
         args.output,
         BATCH,
         args.seed,
-        pretrained=pretrained(args, stores),
+        listeners=args.listeners,
     )
     tutor, curve = carry_out(read_recipe(FOLDER / "tutor.toml"), training, effort.tutor)
     gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
     save_checkpoint(tutor, path, curve=curve, seed=args.seed)
     return tutor
+
+
+def find_verifier(recipe: str, training: Training, effort: Effort) -> Network:
+    """The network that confirms the student: the tutor, or what learns from it by a recipe."""
+    if recipe == "tutor":
+        assert training.tutor is not None
+        return training.tutor
+    return carry_out(read_recipe(FOLDER / f"{recipe}.toml"), training, effort.verifier)[0]
 
 
 def calibrate_on_folds(
@@ -192,13 +190,15 @@ def run(args: argparse.Namespace) -> None:
     if recipe.needs_tutor:
         tutor = find_tutor(teacher, stores, args, effort)
     scenes = stores.composer(teacher, args.seed)
-    training = Training(scenes, teacher, tutor, args.output, BATCH, args.seed)
+    training = Training(
+        scenes, teacher, tutor, args.output, BATCH, args.seed, listeners=args.listeners
+    )
     student, curve = carry_out(recipe, training, effort.student)
     verifiers = []
     if recipe.confirm:
-        assert tutor is not None
-        verifiers.append((numbers(tutor), tutor))
-        save_checkpoint(tutor, args.output / "verifier_1.pt")
+        verifier = find_verifier(recipe.confirm, training, effort)
+        verifiers.append((numbers(verifier), verifier))
+        save_checkpoint(verifier, args.output / "verifier_1.pt")
     confirm = Confirmation(verifiers)
     gaps = stores.gaps(stream_scores(student, stores.validation, confirm))
     console.print(f"student: 1 - AUC on validation clips {gaps}")
@@ -274,11 +274,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="the builds of a cross-fitting: take the threshold that they need together",
     )
     parser.add_argument(
-        "--pretrained",
+        "--listeners",
         type=Path,
-        default=PRETRAINED,
-        metavar="FILE",
-        help="what tutors begin with, by `make pretrain`",
+        default=listeners.FOLDER,
+        metavar="DIR",
+        help="the networks that tutors and verifiers begin with, by `make pretrain`",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--steps", type=int, help="training steps of the student")

@@ -14,14 +14,16 @@ from export.graph import write_network
 from train_host.network import Network
 
 
-def half_twin(network: Network) -> Network:
-    """A float32 network with its weights and biases rounded to float16.
+def half_twin(network: Network, *, biases_only: bool = False) -> Network:
+    """A float32 network with its weights and biases, or those alone, rounded to float16.
 
     Raises ExportError when one of them is greater than float16 can hold.
     """
     twin = copy.deepcopy(network)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
+            if biases_only and parameter.dim() > 1:
+                continue
             rounded = parameter.half().float()
             if not torch.isfinite(rounded).all():
                 raise ExportError(f"{name} is too large for float16; store the network as float32")

@@ -1,8 +1,8 @@
 """Weight-only int8: each output channel of a weight has its own scale.
 
 Symmetric, round to nearest (Krishnamoorthi, "Quantizing deep convolutional
-networks for efficient inference", arXiv 1806.08342, section 2.1). Biases stay
-float32: they are few.
+networks for efficient inference", arXiv 1806.08342, section 2.1). A scale is a
+number that float16 can hold, so that files may store it in two bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor
 from train_host.network import Network
 
 LARGEST = 127
+FINEST = 2.0**-14
+"""The smallest scale: what is below it float16 holds with fewer digits."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Int8Weight:
     values: Tensor
     """int8, the weight's shape."""
     scales: Tensor
-    """float32, (rows,)."""
+    """float32, (rows,), each a number of float16."""
 
     def dequantize(self) -> Tensor:
         """float32, the weight's shape."""
@@ -34,9 +36,9 @@ class Int8Weight:
 
 
 def row_scales(weight: Tensor, largest: int = LARGEST) -> Tensor:
-    """(rows,): the scale that puts each row's greatest value on `largest`; 1 for zeros."""
+    """(rows,): the scale that puts each row's greatest value on `largest`, in float16's numbers."""
     greatest = weight.detach().abs().flatten(1).amax(1)
-    return torch.where(greatest > 0, greatest / largest, torch.ones_like(greatest))
+    return (greatest / largest).clamp_min(FINEST).half().float()
 
 
 def quantize_weight(weight: Tensor) -> Int8Weight:

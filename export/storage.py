@@ -42,6 +42,7 @@ def _float16(network: Network) -> Stored:
 
 
 def _int8(network: Network) -> Stored:
+    network = half_twin(network, biases_only=True)
     weights = quantize_network(network)
     onnx = write_network(network, weights).SerializeToString()
     twin = quantized_twin(network, weights)

@@ -150,7 +150,8 @@ def test_folding_the_normalisation_keeps_the_grid():
     after = quantize_network(network)
     for name, weight in weights_of(network).items():
         assert torch.equal(before[name].values, after[name].values)
-        assert torch.allclose(after[name].dequantize(), weight, rtol=1e-6, atol=0)
+        # But for the digits that a scale loses as a number of float16.
+        assert torch.allclose(after[name].dequantize(), weight, rtol=1e-3, atol=0)
 
 
 def test_copies_may_be_made_between(network):

@@ -1,6 +1,8 @@
 """Weight-only int8."""
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats
 
 torch = pytest.importorskip("torch")
 
@@ -24,10 +26,18 @@ def test_error_is_at_most_half_a_scale():
 
 
 def test_largest_of_each_row_is_kept():
-    weight = torch.tensor([[0.5, -2.0], [1e-6, 0.0], [0.0, 0.0]])
+    weight = torch.tensor([[0.5, -2.0], [0.01, 0.0], [0.0, 0.0]])
     quantized = quantize_weight(weight)
     assert quantized.values.tolist() == [[32, -127], [127, 0], [0, 0]]
-    assert torch.allclose(quantized.dequantize().abs().amax(1), weight.abs().amax(1))
+    assert torch.allclose(quantized.dequantize().abs().amax(1), weight.abs().amax(1), rtol=1e-3)
+
+
+@given(greatest=floats(1e-12, 1e4))
+def test_scales_are_numbers_of_float16(greatest: float):
+    weight = torch.tensor([[greatest, greatest / 3]])
+    quantized = quantize_weight(weight)
+    assert torch.equal(quantized.scales.half().float(), quantized.scales)
+    assert (quantized.dequantize() - weight).abs().max() <= 0.51 * quantized.scales[0]
 
 
 def test_twin_computes_with_the_int8_weights():

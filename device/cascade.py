@@ -4,7 +4,7 @@ The first network runs on every step. Where its probability reaches a
 verifier's gate, the verifier wakes up, hears the last second or so from its
 initial state, and listens on until the first network calms down; meanwhile a
 step's probability is what all say together. In running speech that is one step
-in some hundreds, so verifiers may be many times as large as the first network
+in thirty or fewer, so verifiers may be many times as large as the first network
 and cost next to nothing. Networks that learned differently are seldom wrong
 about the same sound (docs/decisions/0040-cascade.md).
 """

@@ -7,9 +7,15 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
+from shapes import random_network  # noqa: E402
+
 from device.errors import ExportError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
+from export.npz import npz_bytes  # noqa: E402
+from export.storage import STORAGE  # noqa: E402
+from train_host import listeners  # noqa: E402
 from train_host.macs import count_graph_macs  # noqa: E402
+from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.sizes import SIZES, model_name  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,3 +81,18 @@ def test_shipped_models_keep_their_limits(name: str, most_macs: int, most_bytes:
     assert count_graph_macs(onnx.load(path), manifest.front_end).clip <= most_macs
     assert path.stat().st_size <= most_bytes
     assert manifest.figures["columns"]["student"]["quality"]["real"]["one_minus_auc"] <= 1.1e-3
+
+
+MICROWAKEWORD_BYTES = 55_856
+"""alexa.tflite of pymicro-wakeword 2.5.0."""
+
+
+def test_a_medium_model_is_smaller_than_microwakeword() -> None:
+    """Weights that nothing has trained are the hardest to compress."""
+    recipe = read_recipe(FOLDER / "medium.toml")
+    verifier = read_recipe(FOLDER / f"{recipe.confirm}.toml")
+    assert recipe.shape is not None
+    assert verifier.start is not None
+    networks = [random_network(s) for s in (recipe.shape, listeners.SHAPES[verifier.start])]
+    files = [npz_bytes(onnx.load_from_string(STORAGE["int8"](n).onnx)) for n in networks]
+    assert sum(map(len, files)) < MICROWAKEWORD_BYTES

@@ -247,7 +247,7 @@ def test_an_unknown_size_is_one_sentence(build: Path, capsys):
     save_checkpoint(network, build / "student.pt", **record, size="big")
     assert main(["--build", str(build)]) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert said == "error: no size is called 'big'; choose one of tiny, small, large"
+    assert said == "error: no size is called 'big'; choose one of tiny, small, medium, large"
 
 
 def test_gate_names_a_file_that_differs(build: Path):

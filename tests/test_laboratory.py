@@ -25,7 +25,9 @@ def build(tmp_path_factory):
     small = few_embedded_clips()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpora, "read_embedded", lambda: small)
-        patch.setattr(train, "QUICK", train.Effort(base=1, teacher=1, tutor=1, student=2))
+        patch.setattr(
+            train, "QUICK", train.Effort(base=1, teacher=1, tutor=1, student=2, verifier=1)
+        )
         for module in (train, laboratory):
             patch.setattr(module, "BATCH", 6)
         patch.setattr(stores, "KEYWORD_VERSIONS", {"embedded": 0})

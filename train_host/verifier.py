@@ -25,8 +25,8 @@ GATE = 0.5
 """Verifiers listen while the first network's probability is at least this."""
 STEPS = 14
 """A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""
-WEIGHT = 1.0
-"""All networks of a cascade count alike."""
+WEIGHT = 2.0
+"""A verifier counts twice: it is larger and hears voices better than the first network."""
 
 
 @dataclass(frozen=True)

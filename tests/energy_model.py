@@ -16,7 +16,7 @@ import torch
 from device.manifest import Detection, Manifest, describe_file
 from export.graph import write_network
 from export.npz import npz_bytes
-from export.quantize import quantize_network
+from export.quantize import LARGEST, Int8Weight
 from train_host.network import Network, Shape
 
 FOLDER = Path(__file__).resolve().parent / "loud"
@@ -40,11 +40,23 @@ def energy_network() -> Network:
     return network
 
 
+def int8_weights(network: Network) -> dict[str, Int8Weight]:
+    """Int8 weights with float32 scales, so that the file holds just the numbers from above."""
+    weights = {}
+    for name, weight in network.named_parameters():
+        if weight.dim() > 1:
+            greatest = weight.detach().abs().flatten(1).amax(1)
+            scales = torch.where(greatest > 0, greatest / LARGEST, torch.ones_like(greatest))
+            rows = scales.reshape([-1] + [1] * (weight.dim() - 1))
+            weights[name] = Int8Weight((weight.detach() / rows).round().to(torch.int8), scales)
+    return weights
+
+
 def write(folder: Path) -> None:
     """Writes loud.onnx, loud.npz and their manifest loud.json."""
     folder.mkdir(exist_ok=True)
     network = energy_network()
-    graph = write_network(network, quantize_network(network))
+    graph = write_network(network, int8_weights(network))
     paths = {"onnx": folder / "loud.onnx", "npz": folder / "loud.npz"}
     paths["onnx"].write_bytes(graph.SerializeToString())
     paths["npz"].write_bytes(npz_bytes(graph))

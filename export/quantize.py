@@ -16,7 +16,7 @@ from torch import Tensor
 from train_host.network import Network
 
 LARGEST = 127
-FINEST = 2.0**-14
+FINEST = torch.finfo(torch.float16).tiny
 """The smallest scale: what is below it float16 holds with fewer digits."""
 
 

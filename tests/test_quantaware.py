@@ -151,7 +151,7 @@ def test_folding_the_normalisation_keeps_the_grid():
     for name, weight in weights_of(network).items():
         assert torch.equal(before[name].values, after[name].values)
         # But for the digits that a scale loses as a number of float16.
-        assert torch.allclose(after[name].dequantize(), weight, rtol=1e-3, atol=0)
+        assert torch.allclose(after[name].dequantize(), weight, rtol=2**-11, atol=0)
 
 
 def test_copies_may_be_made_between(network):

@@ -191,7 +191,6 @@ def test_the_larger_sizes_are_cascades(size, listener, few_clips, tmp_path: Path
     verifier, _ = load_checkpoint(build / "verifier_1.pt")
     assert len(record["verifiers"]) == 1
     assert verifier.shape == listeners.SHAPES[listener]
-
     if size == "large":  # the tutor as it is
         for one, other in zip(verifier.parameters(), tutor.parameters(), strict=True):
             assert torch.equal(one, other)

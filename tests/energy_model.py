@@ -16,7 +16,7 @@ import torch
 from device.manifest import Detection, Manifest, describe_file
 from export.graph import write_network
 from export.npz import npz_bytes
-from export.quantize import LARGEST, Int8Weight
+from export.quantize import Int8Weight
 from train_host.network import Network, Shape
 
 FOLDER = Path(__file__).resolve().parent / "loud"
@@ -41,15 +41,12 @@ def energy_network() -> Network:
 
 
 def int8_weights(network: Network) -> dict[str, Int8Weight]:
-    """Int8 weights with float32 scales, so that the file holds just the numbers from above."""
-    weights = {}
-    for name, weight in network.named_parameters():
-        if weight.dim() > 1:
-            greatest = weight.detach().abs().flatten(1).amax(1)
-            scales = torch.where(greatest > 0, greatest / LARGEST, torch.ones_like(greatest))
-            rows = scales.reshape([-1] + [1] * (weight.dim() - 1))
-            weights[name] = Int8Weight((weight.detach() / rows).round().to(torch.int8), scales)
-    return weights
+    """Each row holds zeros and one number, which is its scale: just the numbers from above."""
+    return {
+        name: Int8Weight((weight != 0).to(torch.int8), weight.detach().flatten(1).amax(1))
+        for name, weight in network.named_parameters()
+        if weight.dim() > 1
+    }
 
 
 def write(folder: Path) -> None:

@@ -106,6 +106,21 @@ def find_teacher(stores: Stores, args: argparse.Namespace, effort: Effort) -> Ne
     return teacher
 
 
+def prepare(
+    teacher: Network, tutor: Network | None, stores: Stores, args: argparse.Namespace
+) -> Training:
+    """What recipes are carried out with, its scenes from the beginning."""
+    return Training(
+        stores.composer(teacher, args.seed),
+        teacher,
+        tutor,
+        args.output,
+        BATCH,
+        args.seed,
+        listeners=args.listeners,
+    )
+
+
 def find_tutor(
     teacher: Network, stores: Stores, args: argparse.Namespace, effort: Effort
 ) -> Network:
@@ -117,15 +132,7 @@ def find_tutor(
     path = args.output / "tutor.pt"
     if path.exists():
         return load_checkpoint(path)[0]
-    training = Training(
-        stores.composer(teacher, args.seed),
-        teacher,
-        None,
-        args.output,
-        BATCH,
-        args.seed,
-        listeners=args.listeners,
-    )
+    training = prepare(teacher, None, stores, args)
     tutor, curve = carry_out(read_recipe(FOLDER / "tutor.toml"), training, effort.tutor)
     gaps = stores.gaps(stream_scores(tutor, stores.validation))
     console.print(f"tutor: 1 - AUC on validation clips {gaps}")
@@ -189,10 +196,7 @@ def run(args: argparse.Namespace) -> None:
     tutor = None
     if recipe.needs_tutor:
         tutor = find_tutor(teacher, stores, args, effort)
-    scenes = stores.composer(teacher, args.seed)
-    training = Training(
-        scenes, teacher, tutor, args.output, BATCH, args.seed, listeners=args.listeners
-    )
+    training = prepare(teacher, tutor, stores, args)
     student, curve = carry_out(recipe, training, effort.student)
     verifiers = []
     if recipe.confirm:

@@ -13,7 +13,7 @@ from device.errors import ExportError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
 from export.npz import npz_bytes  # noqa: E402
 from export.storage import STORAGE  # noqa: E402
-from train_host import listeners  # noqa: E402
+from train_host import listeners, quantaware  # noqa: E402
 from train_host.macs import count_graph_macs  # noqa: E402
 from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.sizes import SIZES, model_name  # noqa: E402
@@ -90,9 +90,12 @@ MICROWAKEWORD_BYTES = 55_856
 def test_a_medium_model_is_smaller_than_microwakeword() -> None:
     """Weights that nothing has trained are the hardest to compress."""
     recipe = read_recipe(FOLDER / "medium.toml")
-    verifier = read_recipe(FOLDER / f"{recipe.confirm}.toml")
+    confirming = read_recipe(FOLDER / f"{recipe.confirm}.toml")
     assert recipe.shape is not None
-    assert verifier.start is not None
-    networks = [random_network(s) for s in (recipe.shape, listeners.SHAPES[verifier.start])]
+    assert confirming.start is not None
+    verifier = random_network(listeners.SHAPES[confirming.start])
+    quantaware.attach(verifier, **confirming.stages[-1].settings)
+    quantaware.detach(verifier)
+    networks = [random_network(recipe.shape), verifier]
     files = [npz_bytes(onnx.load_from_string(STORAGE["int8"](n).onnx)) for n in networks]
     assert sum(map(len, files)) < MICROWAKEWORD_BYTES

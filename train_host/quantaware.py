@@ -55,9 +55,10 @@ class Rounded(nn.Module):
 def attach(network: Network, parts: Iterable[str] = tuple(PARTS), bits: int = 8) -> None:
     """Rounds the weights of the named parts wherever the network uses them, until `detach`.
 
-    Biases are left alone. Fewer than 8 bits show what rounding does; only the
-    grid of 8 bits is what the export stores. Raises RecipeError for a part that
-    is not in `PARTS` and for other than 2 to 8 bits.
+    Biases are left alone. The export stores int8 whatever `bits`, the nearest to
+    the grid; of fewer bits it holds fewer values, which makes its compressed file
+    smaller. Raises RecipeError for a part that is not in `PARTS` and for other than
+    2 to 8 bits.
     """
     parts = tuple(parts)
     unknown = [part for part in parts if part not in PARTS]

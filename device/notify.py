@@ -1,7 +1,8 @@
 """What the daemon tells systemd and the journal.
 
-Both go through systemd-python. Where it is absent there is nobody to notify,
-and the log goes to stderr alone.
+Notifications go through systemd-python; where it is absent there is nobody to
+notify. Records are written to journald's socket, and to stderr where there is
+none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import enum
 import importlib
 import os
+import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -50,9 +53,12 @@ FLUSH_S = 1.0
 LONGEST_WATCHDOG_PERIOD_S = 1.0
 
 
-def _systemd(module: str) -> Any:
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+
+def _systemd_daemon() -> Any:
     try:
-        return importlib.import_module(f"systemd.{module}")
+        return importlib.import_module("systemd.daemon")
     except ImportError:
         return None
 
@@ -61,7 +67,7 @@ class Notifier:
     """Notifications to the service manager (sd_notify(3)); without one they go nowhere."""
 
     def __init__(self) -> None:
-        self._daemon = _systemd("daemon") if os.environ.get("NOTIFY_SOCKET") else None
+        self._daemon = _systemd_daemon() if os.environ.get("NOTIFY_SOCKET") else None
         self._status = ""
         self._alive_at = float("-inf")
         self._period_s = LONGEST_WATCHDOG_PERIOD_S
@@ -101,20 +107,20 @@ class Notifier:
             self._daemon.notify(message)
 
 
-Record = tuple[str, int, dict[str, str]]
-_LOST_FIELDS = {"MESSAGE_ID": Event.RECORDS_LOST.value}
+Record = dict[str, str]
 
 
 class Journal:
     """The log: structured records in the journal, and lines on stderr where that is not it.
 
     A thread writes them, since a journal that is full, stopped or hung may
-    hold up whoever writes to it, and the listening must not wait.
+    hold up whoever writes to it, and the listening must not wait. systemd-python
+    would hold up every thread with its own (docs/decisions/0031-daemon.md).
     """
 
     def __init__(self) -> None:
-        self._journal = _systemd("journal")
-        self._to_stderr = self._journal is None or not _stderr_is_journal()
+        self._journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._to_stderr = not _stderr_is_journal()
         self._worker = Worker("journal", self._write, RECORDS, lambda text: None)
         self._lost = 0
 
@@ -122,11 +128,9 @@ class Journal:
         self, message: str, priority: int = INFO, event: Event | None = None, **fields: str
     ) -> None:
         """One record, with fields in capital letters beside the message. Returns at once."""
-        if event:
-            fields["MESSAGE_ID"] = event.value
-        if self._lost and self._worker.offer((_lost(self._lost), WARNING, _LOST_FIELDS)):
+        if self._lost and self._worker.offer(_lost(self._lost)):
             self._lost = 0
-        if self._lost or not self._worker.offer((message, priority, fields)):
+        if self._lost or not self._worker.offer(_record(message, priority, event, **fields)):
             self._lost += 1
 
     def close(self) -> None:
@@ -134,28 +138,46 @@ class Journal:
         self._worker.close(FLUSH_S)
 
     def _write(self, record: Record) -> None:
-        message, priority, fields = record
-        if self._journal is not None:
-            try:
-                self._journal.send(
-                    message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="kws-pi", **fields
-                )
-            except OSError:
-                # A full or vanished journal must not stop the listening.
-                self._print(message)
-                return
-        if self._to_stderr:
-            self._print(message)
-
-    def _print(self, message: str) -> None:
         try:
-            print(f"kws-pi: {message}", file=sys.stderr, flush=True)
-        except OSError:
+            self._journald.sendto(datagram(record), JOURNAL_SOCKET)
+        except OSError:  # no journal, or one that is gone
+            self._print(record)
             return
+        if self._to_stderr:
+            self._print(record)
+
+    def _print(self, record: Record) -> None:
+        with contextlib.suppress(OSError):
+            print(f"kws-pi: {record['MESSAGE']}", file=sys.stderr, flush=True)
 
 
-def _lost(count: int) -> str:
-    return f"the journal did not take {count} records of kws-pi"
+def _record(message: str, priority: int, event: Event | None, **fields: str) -> Record:
+    identity = {"MESSAGE_ID": event.value} if event else {}
+    return {
+        "MESSAGE": message,
+        "PRIORITY": str(priority),
+        "SYSLOG_IDENTIFIER": "kws-pi",
+        **identity,
+        **fields,
+    }
+
+
+def _lost(count: int) -> Record:
+    text = f"the journal did not take {count} records of kws-pi"
+    return _record(text, WARNING, Event.RECORDS_LOST)
+
+
+def datagram(record: Record) -> bytes:
+    """A record as journald takes it: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+    return b"".join(_field(name, text) for name, text in record.items())
+
+
+def _field(name: str, text: str) -> bytes:
+    # A file's name may hold bytes that are not UTF-8; stderr shows them so, too.
+    content = text.encode(errors="backslashreplace")
+    if b"\n" in content:
+        return name.encode() + b"\n" + struct.pack("<Q", len(content)) + content + b"\n"
+    return name.encode() + b"=" + content + b"\n"
 
 
 def _stderr_is_journal() -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from device.model import load_model
@@ -173,6 +175,20 @@ class Daemon:
             self.process.wait()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
             last.sendto(b"", self._manager.getsockname())
+
+
+def private_run() -> tuple[str, ...]:
+    """What to put before a command for a /run of its own, in a mount namespace."""
+    if not shutil.which("unshare"):
+        pytest.skip("unshare is not installed")
+    within = (
+        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+        'mount -t tmpfs none /run && exec "$@"',
+        "sh",
+    )
+    if subprocess.run([*within, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine gives a test no namespace of its own")
+    return within
 
 
 def kws_pi(

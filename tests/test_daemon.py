@@ -21,6 +21,7 @@ from device_kit import (
     bursts,
     fake_microphone,
     kws_pi,
+    private_run,
 )
 
 
@@ -333,16 +334,31 @@ def test_a_runtime_directory_that_cannot_be_written_does_not_matter(
 
 
 HUNG_JOURNAL = """
-import systemd.journal, time
-systemd.journal.send = lambda *arguments, **fields: time.sleep(3600)
+import os, socket
+os.makedirs("/run/systemd/journal")
+journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journald.bind("/run/systemd/journal/socket")
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
+    writer.setblocking(False)
+    try:
+        while True:
+            writer.sendto(b"MESSAGE=x", "/run/systemd/journal/socket")
+    except BlockingIOError:
+        pass
 """
+"""A socket in journald's place, full, that nobody reads."""
 
 
 def test_a_journal_that_hangs_does_not_stop_the_listening(
     start: Callable[..., Daemon], tmp_path: Path
 ) -> None:
     bursts(6.0, (2.0, 4.0)).tofile(tmp_path / "x.raw")
-    daemon = start("fake", fake_microphone(tmp_path / "x.raw"), before=HUNG_JOURNAL)
+    daemon = start(
+        "fake",
+        fake_microphone(tmp_path / "x.raw"),
+        before=HUNG_JOURNAL,
+        within=private_run(),
+    )
     daemon.until("STATUS=listening")
     daemon.await_figures(lambda figures: figures["detections"] == 2)
     daemon.until("WATCHDOG=1")

@@ -96,6 +96,15 @@ def test_folds_hear_what_they_held_out_and_are_pooled(
     assert clean is not None
     assert (clean.missed, clean.keywords, clean.clips, clean.speakers) == (0, 12, 2, 2)
     assert "the pooled figure is not its own" in evaluation_section(found)
+    # Each further speaker is heard by one of them.
+    further = sounds(tmp_path / "further", 7)["keywords"].parent
+    given = ["--positives", str(further), "--output", str(tmp_path / "more")]
+    assert main(["--folds", *made, *given]) == 0
+    found = read_evaluation(tmp_path / "more" / read_manifest(LOUD).keyword / FILE)
+    assert found is not None
+    clean = found.systems[0].own.row("clean", "real")
+    assert clean is not None
+    assert (clean.clips, clean.speakers) == (3, 3)
     # The same fold twice would count its recordings twice.
     assert main(["--folds", made[0], made[0], "--output", str(tmp_path)]) == 1
     assert "each fold once" in " ".join(capsys.readouterr().out.split())

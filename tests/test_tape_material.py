@@ -13,7 +13,7 @@ from train_host import folds
 from train_host.corpus import Clip
 from train_host.split import split_of_speaker
 from train_host.tape import RATE
-from train_host.tape_material import gather, read_fold, rooms_in
+from train_host.tape_material import deal_out, gather, read_fold, rooms_in
 
 
 def write(path: Path, seconds: float = 0.5, level: float = 0.1) -> Path:
@@ -131,6 +131,28 @@ def test_a_fold_is_what_was_held_out(tmp_path: Path) -> None:
     ]
     assert [c.path.name for c in material.speech] == ["speech.wav"]
     assert [c.path.name for c in material.noise] == ["noise.wav"]
+
+
+def test_further_keywords_are_shared_by_the_folds_of_a_name(tmp_path: Path) -> None:
+    clips = [write(tmp_path / f"own/{who}_nohash_{n}.wav") for who in "abcde" for n in (0, 1)]
+    material = gather("sheila")
+    names = ["small", "large", "small", "large"]
+    dealt = deal_out([material] * 4, names, [tmp_path / "own"], "sheila")
+    shares = [each.keywords[len(material.keywords) :] for each in dealt]
+    for first, second in ((0, 2), (1, 3)):
+        assert {c.speaker for c in shares[first]} == set("ace")
+        assert {c.speaker for c in shares[second]} == set("bd")
+        assert sorted(c.path for c in (*shares[first], *shares[second])) == clips
+    for each in dealt:
+        assert each.keywords[: len(material.keywords)] == material.keywords
+        assert each.origins["positives"].endswith("those in own, shared among the folds")
+
+
+def test_a_further_keyword_that_a_fold_held_out_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "own/ann_nohash_0.wav")
+    material = gather("sheila", [tmp_path / "own"])
+    with pytest.raises(CorpusError, match="trained with it; leave it out of POSITIVES"):
+        deal_out([material], ["small"], [tmp_path / "own"], "sheila")
 
 
 def test_a_fold_that_cannot_be_judged_is_one_sentence(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from train_host.page_evaluation import write_evaluation_page
 from train_host.stores import command
 from train_host.table import Row, find_manifest
 from train_host.tape_conditions import CONDITIONS, tapes
-from train_host.tape_material import Material, gather, read_fold
+from train_host.tape_material import Material, deal_out, gather, read_fold
 
 console = Console(width=max(110, Console().width))
 
@@ -139,18 +139,23 @@ def folded_name(name: str, folds: int) -> str:
 def evaluate_folds(args: argparse.Namespace, peers: Sequence[Listener] = ()) -> Evaluation:
     """Each fold's model on what it held out; models of one name are pooled.
 
-    `peers` hear every fold once, with the models of the first name.
+    Positives are shared among the folds (`deal_out`). `peers` hear every fold
+    once, with the models of the first name.
     """
-    if args.model or args.positives or args.negatives or args.noise or args.held_out:
+    if args.model or args.negatives or args.noise or args.held_out:
         raise CorpusError(
             "each fold brings its own model and recordings; "
-            "give FOLDS without MODEL, POSITIVES, NEGATIVES, NOISE and HELD_OUT"
+            "give FOLDS without MODEL, NEGATIVES, NOISE and HELD_OUT"
         )
     paths = [find_manifest(folder) for folder in args.folds]
     listeners = [SpotterListener(path) for path in paths]
     if len({listener.keyword for listener in listeners}) > 1:
         raise ManifestError("the folds' models listen for different keywords; train them again")
     materials = [read_fold(folder, args.impulses, console.print) for folder in args.folds]
+    if args.positives:
+        names = [listener.name for listener in listeners]
+        keyword = listeners[0].keyword
+        materials = deal_out(materials, names, args.positives, keyword, console.print)
     runs: dict[str, list[Run]] = {}
     seen: dict[str, set[Path]] = {}
     for listener, material, folder in zip(listeners, materials, args.folds, strict=True):

@@ -87,15 +87,17 @@ def _entry(path: str, word: str, speaker: str, kind: str = "real") -> Clip:
     return Clip(word, speaker, "validation", cast(Any, kind), Path(path))
 
 
-def part(clips: Iterable[Clip], fold: int | None) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """The clips that stay and those of fold `fold` (0, 1 or 2; None: of none).
+def part(
+    clips: Iterable[Clip], fold: int | None, count: int = FOLDS
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """The clips that stay and those of fold `fold` of `count` (0, 1 or 2 of 3; None: of none).
 
     The folds deal out the sources (speakers, voices, origins of noise) in
     alphabetical order, so that all that is of one source falls into one fold.
     """
     everything = tuple(clips)
     sources = sorted({clip.speaker for clip in everything})
-    ours = {source for index, source in enumerate(sources) if index % FOLDS == fold}
+    ours = {source for index, source in enumerate(sources) if index % count == fold}
     return (
         tuple(c for c in everything if c.speaker not in ours),
         tuple(c for c in everything if c.speaker in ours),

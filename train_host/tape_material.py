@@ -6,6 +6,7 @@ Folders are read by `gather`; what one fold of a cross-fitting has held out
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,10 @@ def gather(
     origins = {}
     embedded = corpora.read_embedded()
     if positives:
-        keywords = [clip for folder in positives for clip in _keywords_in(folder, keyword)]
+        keywords = keywords_in(positives, keyword, warn)
         origins["positives"] = f"clips in {_names(positives)}"
     else:
-        keywords = list(embedded.of("validation", keyword))
+        keywords = _with_a_word(embedded.of("validation", keyword), warn)
         origins["positives"] = "validation clips of the embedded corpus, synthetic voices"
         if not keywords:
             raise CorpusError(
@@ -92,7 +93,7 @@ def gather(
         for kind in ("negatives", "noise"):
             origins[kind] += ", only of speakers and sources kept out of training"
     return Material(
-        _with_a_word(keywords, warn),
+        keywords,
         tuple(speech),
         tuple(sounds),
         rooms_in(impulses),
@@ -122,6 +123,39 @@ def read_fold(
     )
 
 
+def deal_out(
+    materials: Sequence[Material],
+    names: Sequence[str],
+    folders: Sequence[Path],
+    keyword: str,
+    warn: Callable[[str], None] = print,
+) -> list[Material]:
+    """Materials of folds with further keywords, clips in folders that no fold was trained with.
+
+    `names`: what each fold's model is called; the folds of one name share the
+    clips, each speaker in one of them. Raises CorpusError, one sentence, where a
+    folder serves as little as for `gather`, and for a clip that a fold held out
+    itself, since the other folds were trained with it.
+    """
+    clips = keywords_in(folders, keyword, warn)
+    trained = {clip.path.resolve() for material in materials for clip in material.keywords}
+    for clip in clips:
+        if clip.path.resolve() in trained:
+            raise CorpusError(
+                f"{clip.path}: one fold held it out, so the others were trained with it; "
+                "leave it out of POSITIVES"
+            )
+    origin = f", and those in {_names(folders)}, shared among the folds"
+    dealt = []
+    for index, (material, name) in enumerate(zip(materials, names, strict=True)):
+        _, share = folds.part(clips, names[:index].count(name), names.count(name))
+        origins = material.origins | {"positives": material.origins["positives"] + origin}
+        dealt.append(
+            dataclasses.replace(material, keywords=(*material.keywords, *share), origins=origins)
+        )
+    return dealt
+
+
 def rooms_in(folders: Sequence[Path]) -> tuple[Samples, ...]:
     """The impulse responses in folders, or synthesised ones where there is no folder.
 
@@ -142,6 +176,15 @@ def _prepared(response: np.ndarray[Any, Any]) -> Samples:
     if not energy:
         raise CorpusError("an impulse response is silent; remove it from the folder IMPULSES")
     return np.asarray(kept / np.sqrt(energy), np.float32)
+
+
+def keywords_in(
+    folders: Sequence[Path], keyword: str, warn: Callable[[str], None] = print
+) -> tuple[Clip, ...]:
+    """The clips of the keyword in folders in which a word can be found; CorpusError without one."""
+    return _with_a_word(
+        [clip for folder in folders for clip in _keywords_in(folder, keyword)], warn
+    )
 
 
 def _keywords_in(folder: Path, keyword: str) -> list[Clip]:

@@ -67,7 +67,7 @@ def gather(
     origins = {}
     embedded = corpora.read_embedded()
     if positives:
-        keywords = keywords_in(positives, keyword, warn)
+        keywords = _keywords_in(positives, keyword, warn)
         origins["positives"] = f"clips in {_names(positives)}"
     else:
         keywords = _with_a_word(embedded.of("validation", keyword), warn)
@@ -137,7 +137,7 @@ def deal_out(
     folder serves as little as for `gather`, and for a clip that a fold held out
     itself, since the other folds were trained with it.
     """
-    clips = keywords_in(folders, keyword, warn)
+    clips = _keywords_in(folders, keyword, warn)
     trained = {clip.path.resolve() for material in materials for clip in material.keywords}
     for clip in clips:
         if clip.path.resolve() in trained:
@@ -178,16 +178,14 @@ def _prepared(response: np.ndarray[Any, Any]) -> Samples:
     return np.asarray(kept / np.sqrt(energy), np.float32)
 
 
-def keywords_in(
+def _keywords_in(
     folders: Sequence[Path], keyword: str, warn: Callable[[str], None] = print
 ) -> tuple[Clip, ...]:
     """The clips of the keyword in folders in which a word can be found; CorpusError without one."""
-    return _with_a_word(
-        [clip for folder in folders for clip in _keywords_in(folder, keyword)], warn
-    )
+    return _with_a_word([clip for folder in folders for clip in _clips_in(folder, keyword)], warn)
 
 
-def _keywords_in(folder: Path, keyword: str) -> list[Clip]:
+def _clips_in(folder: Path, keyword: str) -> list[Clip]:
     """The clips of the keyword that a folder holds, whatever its layout."""
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; give POSITIVES=DIR the keyword's clips")

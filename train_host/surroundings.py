@@ -14,6 +14,14 @@ from train_host.features import FeatureStore
 
 Array = npt.NDArray[np.float32]
 
+NOISY = 0.7
+"""Share of the scenes that have noise in them; ..."""
+RATIO_DB = (-6.0, 25.0)
+"""... what is said has this much more power than it, pauses counted."""
+MIXED = 0.3
+"""Share of the noises that are two recordings at once."""
+TALK = 0.2
+"""Share of the noises that are somebody else's speech."""
 HIDDEN = 2
 """Where a scene is hidden in part: twice as many bands ..."""
 HIDDEN_BANDS = 6
@@ -25,34 +33,59 @@ SPECTRUM_OF_HISS = np.float32(100.0)
 
 
 class Surroundings:
-    """Draws them from `rng`. `noise`: long recordings, None for hiss alone."""
+    """Draws them from `rng`.
+
+    `noise`: long recordings, None for hiss alone. `talk`: running speech, which
+    is heard as noise behind what is said; None for none.
+    """
 
     def __init__(
-        self, noise: FeatureStore | None, front_end: FrontEnd, rng: np.random.Generator
+        self,
+        noise: FeatureStore | None,
+        front_end: FrontEnd,
+        rng: np.random.Generator,
+        talk: FeatureStore | None = None,
     ) -> None:
         self.noise = noise
+        self.talk = talk
         self.bands = front_end.mel_bands
         self.rng = rng
 
     def colour(self, track: Array) -> Array:
         """Gain, and a random smooth filter, as another microphone would have."""
-        rng = self.rng
-        knots = rng.normal(0, 4 if rng.random() < 0.5 else 1.5, 6)
-        tilt = np.interp(np.linspace(0, 5, self.bands), np.arange(6), knots)
-        level = rng.uniform(-25, 10)
-        return track * (10 ** ((tilt + level) / 10)).astype(np.float32)
+        return self._filtered(track, self.rng.uniform(-25, 10))
 
     def background(self, track: Array, frames: int) -> Array:
         """Adds noise at a random ratio to the speech, or nearly none."""
         rng, noise = self.rng, self.noise
         hiss = 10 ** rng.uniform(-7.5, -4.5) * rng.exponential(1, track.shape)
         power = track + hiss.astype(np.float32) * SPECTRUM_OF_HISS
-        if noise is not None and (rng.random() < 0.6 or not track.any()):
-            sound = power_of(crop(rng, noise, frames))
-            ratio = 10 ** (rng.uniform(-3, 30) / 10)
-            reference = track.mean() if track.any() else 10 ** rng.uniform(-3, 1.5)
-            power += sound * np.float32(reference / (sound.mean() + 1e-9) / ratio)
+        if noise is not None and (rng.random() < NOISY or not track.any()):
+            sound = self._noise(noise, frames)
+            if track.any():
+                wanted = track.mean() / 10 ** (rng.uniform(*RATIO_DB) / 10)
+            else:
+                wanted = 10 ** rng.uniform(-6, 1.5)
+            power += sound * np.float32(wanted / (sound.mean() + 1e-9))
         return power
+
+    def _noise(self, noise: FeatureStore, frames: int) -> Array:
+        """One recording, two, or somebody who talks, each through a filter of its own."""
+        rng = self.rng
+        if self.talk is not None and rng.random() < TALK:
+            return self._filtered(power_of(crop(rng, self.talk, frames)), 0.0)
+        sound = self._filtered(power_of(crop(rng, noise, frames)), 0.0)
+        if rng.random() < MIXED:
+            other = self._filtered(power_of(crop(rng, noise, frames)), 0.0)
+            louder = 10 ** (rng.uniform(-10, 10) / 10)
+            sound += other * np.float32(louder * sound.mean() / (other.mean() + 1e-9))
+        return sound
+
+    def _filtered(self, power: Array, gain_db: float) -> Array:
+        """Through a random smooth filter, and louder by so much."""
+        knots = self.rng.normal(0, 4 if self.rng.random() < 0.5 else 1.5, 6)
+        tilt = np.interp(np.linspace(0, 5, self.bands), np.arange(6), knots)
+        return power * (10 ** ((tilt + gain_db) / 10)).astype(np.float32)
 
     def hide(self, log_mel: Array) -> None:
         """Silences some bands for the whole scene and some moments in all bands, in place.

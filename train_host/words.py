@@ -22,16 +22,15 @@ shell, Shelley, Shayla, Sheena, Sheba, Shania, Shawna, Celia, Cecilia, Delia, Le
 Leela, Lena, Lola, Stella, Julia, Ophelia, Amelia, Keelah, Mila, Nila, Tila, Bella, Ella, Ursula,
 Sarah, Sophia, Sila, Asia, tequila, gorilla, vanilla, villa, feeler, dealer, sealer, healer,
 peeler, wheeler, ceiling, sealing, feeling, shielding, sheltered, shielder, chiller, cheetah,
-chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, see
-love, she likes a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd
-allow, she leaves, shielded, machine learning, seashell,
-Keela, Geela, Zeela, Theela, Jeela, Cheela, Heela, Weela, Yeela, Beela, Deela, Feela, Seela, Veela,
-Shola, Shoola, Shala, Shiloh, Shyla, Shella, Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda,
-Sheeta, Sheeka, Sheera, Sheeva, Sheeza, Sheesha, Sheeja, Sheepa, Sheega, Shima, Shira,
-Sheely, Sheelo, Sheelay, Sheelow, Shealing, sheel, sheeled, Sheen, Sheem, Sheeny, Sheeter, she
-loves, she lost, she lied, she lay, she needs, she means, she made, she gave her, she never, he let
-her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see her, see a, see Laura,
-she runs, she saw a, she wore a
+chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, see love, she likes
+a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd allow, she
+leaves, shielded, machine learning, seashell, Keela, Geela, Zeela, Theela, Jeela, Cheela, Heela,
+Weela, Yeela, Beela, Deela, Feela, Seela, Veela, Shola, Shoola, Shala, Shiloh, Shyla, Shella,
+Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda, Sheeta, Sheeka, Sheera, Sheeva, Sheeza,
+Sheesha, Sheeja, Sheepa, Sheega, Shima, Shira, Sheely, Sheelay, Shealing, Sheen, Sheem, Sheeny,
+Sheeter, she loves, she lost, she lied, she lay, she needs, she means, she made, she gave her, she
+never, he let her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see her, see
+a, see Laura, she runs, she saw a, she wore a
 """
 NEAR: dict[str, tuple[str, ...]] = {
     "sheila": tuple(" ".join(_NEAR_SHEILA.split()).split(", ")),

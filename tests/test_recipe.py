@@ -263,3 +263,28 @@ def test_every_term_and_method_is_named_in_the_description():
 
     for name in (*METHODS, *TERMS):
         assert f"`{name}`" in train_host.recipe.__doc__
+
+
+def test_a_stage_dwells_on_hard_negatives_and_the_next_does_not(training, monkeypatch):
+    shares = []
+    monkeypatch.setattr(
+        Composer, "dwell", lambda self, places, share: shares.append((len(places), share))
+    )
+    stages = {"steps": 2, "hard": 0.5}, {"steps": 2}
+    carry_out(recipe_of(SEPARABLE, *stages), training)
+    assert shares == [(1, 0.5), (0, 0.0)]
+
+
+def test_recorded_scenes_cannot_dwell(training):
+    recorded = dataclasses.replace(training, scenes=object())
+    recipe = dataclasses.replace(
+        recipe_of(SEPARABLE, {"steps": 2, "hard": 0.5}), shape=None, start="small-listener"
+    )
+    with pytest.raises(RecipeError, match="hard negatives need scenes that are composed afresh"):
+        carry_out(recipe, recorded)
+
+
+@pytest.mark.parametrize("hard", [1, -0.1, 1.5, "much"])
+def test_hard_is_a_share(hard):
+    with pytest.raises(RecipeError, match="stage 1: hard must be a number"):
+        recipe_of(SEPARABLE, {"steps": 2, "hard": hard})

@@ -45,7 +45,9 @@ Any stage may distil: `distil` lists terms by name, with their settings:
   filter's own training before the stage), `weight`;
 * `attention-map`: `weight`.
 
-`rate` is the highest learning rate of a stage. `storage` says in which form
+`rate` is the highest learning rate of a stage. `hard` says how much of a stage's
+running speech without the keyword holds what excites the network most as the
+stage begins (`train_host/mining.py`). `storage` says in which form
 the network is stored at the end: "int8" (the default: weights only), "float16",
 "float32", or "dynamic" (GRU and linear layers quantize their activations too).
 """
@@ -62,6 +64,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,6 +73,7 @@ from export.storage import STORAGE
 from train_host import listeners
 from train_host.fit import fit
 from train_host.methods import METHODS, TERMS, Training
+from train_host.mining import hard_places
 from train_host.network import (
     Network,
     Shape,
@@ -79,6 +83,7 @@ from train_host.network import (
 )
 from train_host.objectives import Normalised, StreamObjective, Term
 from train_host.phrase import fitted
+from train_host.scenes import Composer
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 """The recipes that come with the project."""
@@ -101,6 +106,8 @@ class Stage:
     """What the method takes besides."""
     distil: tuple[Mapping[str, Any], ...]
     """Terms of distillation: `term`, and what it takes."""
+    hard: float = 0.0
+    """Share of the running speech without the keyword that holds a hard negative."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,9 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
         raise RecipeError(f"{where}: no method {method!r}; there are {', '.join(METHODS)}")
     steps = _whole(where, "steps", rest.pop("steps", None))
     rate = _rate(where, rest.pop("rate", RATE))
+    hard = rest.pop("hard", 0.0)
+    if not isinstance(hard, float) or not 0 <= hard <= 1:
+        raise RecipeError(f"{where}: hard must be a number from 0.0 to 1.0")
     terms = rest.pop("distil", [])
     for term in terms:
         if not isinstance(term, dict) or term.get("term") not in TERMS:
@@ -208,7 +218,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     for term in terms:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
-    return Stage(method, steps, rate, rest, tuple(terms))
+    return Stage(method, steps, rate, rest, tuple(terms), hard)
 
 
 def _rate(where: str, rate: Any) -> float:
@@ -279,6 +289,7 @@ def carry_out(
             curve += [(step, loss) for step, loss in record["curve"]]
             continue
         torch.manual_seed(training.seed + number)
+        _dwell_on_hard(model, stage.hard, training)
         with METHODS[stage.method](model, count, **stage.settings) as after_step:
             terms = [_term(term, model.network, training) for term in stage.distil]
             part = fit(
@@ -300,6 +311,19 @@ def carry_out(
     fold_normalisation(network, model.mean, model.std)
     shutil.rmtree(folder)
     return network, curve
+
+
+def _dwell_on_hard(model: Normalised, share: float, training: Training) -> None:
+    """Lets the scenes of a stage hold what the network takes for the keyword as it begins."""
+    scenes = training.scenes
+    if not isinstance(scenes, Composer):
+        if share:
+            raise RecipeError("hard negatives need scenes that are composed afresh")
+        return
+    speech, places = scenes.material.speech, np.empty(0, np.int64)
+    if share and speech is not None:
+        places = hard_places(model, speech, scenes.step)
+    scenes.dwell(places, share)
 
 
 def _term(content: Mapping[str, Any], network: Network, training: Training) -> Term:

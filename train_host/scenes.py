@@ -100,12 +100,20 @@ class Composer(Drawn):
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.surroundings = Surroundings(material.noise, front_end, self.rng, material.speech)
+        self.dwell(np.empty(0, np.int64), 0.0)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW
         self.steps = SCENE_STEPS + 2 * longer
         self.fade_steps = FADE_STEPS + longer
         self.clip_frames = clip_frames(material.window, frames_per_step)
+
+    def dwell(self, places: npt.NDArray[np.int64], share: float) -> None:
+        """From now on so large a share of running speech without the keyword holds such a place.
+
+        `places`: frames of the material's speech, as `mining.hard_places` finds them.
+        """
+        self.places, self.hard_share = places, share if len(places) else 0.0
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""
@@ -153,8 +161,10 @@ class Composer(Drawn):
             return self._sequence(keyword, track)
         if not keyword and kind > 0.95:
             return track, None
-        track[:] = power_of(crop(rng, speech, frames)) * _gain(rng, -12, 12)
-        if not keyword and rng.random() < 0.75:
+        alone = not keyword and rng.random() < 0.75
+        heard = self._hard(speech, frames) if alone else crop(rng, speech, frames)
+        track[:] = power_of(heard) * _gain(rng, -12, 12)
+        if alone:
             return self.surroundings.colour(track), None
         clip, (begin, end) = self._clip(keyword)
         begin, end = max(0, begin - 3), min(len(clip), end + 3)
@@ -164,6 +174,15 @@ class Composer(Drawn):
         loudness = (track.mean() + 1e-12) / (word.mean() + 1e-12)
         track[at : at + len(word)] = word * loudness * _gain(rng, -6, 9)
         return self.surroundings.colour(track), (at, at + len(word))
+
+    def _hard(self, speech: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
+        """Running speech, now and then with a place to dwell on, which ends in its later part."""
+        if self.rng.random() >= self.hard_share:
+            return crop(self.rng, speech, frames)
+        place = int(self.rng.choice(self.places))
+        start = place - int(self.rng.integers(frames // 3, frames + 1))
+        start = max(0, min(start, len(speech.frames) - frames))
+        return np.resize(speech.frames[start : start + frames], (frames, self.bands))
 
     def _sequence(self, keyword: bool, track: Array) -> tuple[Array, tuple[int, int] | None]:
         """Clips in a row; one of them, the focus, is the keyword or a word of its own."""

@@ -1,0 +1,48 @@
+"""Hard negatives: where in running speech a network comes nearest to hearing the keyword.
+
+Most of an hour of speech is easy, and what sets a model's threshold is a handful
+of phrases in it. So a network is asked where they are, and then trains on them
+more often (`Composer.dwell`).
+
+Source: K.-K. Sung and T. Poggio, "Example-based learning for view-based human face
+detection", IEEE PAMI 20, 1998, section 2.5, where it is called bootstrapping.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from train_host.features import FeatureStore
+from train_host.objectives import Streamed, margin_of
+
+APART = 12
+"""One place at most in so many steps, about a second."""
+PLACES_PER_HOUR = 120
+BLOCK = 4096
+"""Steps that are computed at once."""
+STEPS_PER_HOUR = 45_000
+
+
+@torch.no_grad()
+def hard_places(model: Streamed, speech: FeatureStore, stride: int) -> npt.NDArray[np.int64]:
+    """The frames at which the steps end that excite a network most, as a stream hears them.
+
+    `speech`: recordings without the keyword, one stream; `stride`: frames of a
+    step. At least one place, PLACES_PER_HOUR of them; none where the speech
+    does not last for APART steps.
+    """
+    state, found = model.initial_state(1), []
+    whole = len(speech.frames) // stride * stride
+    for start in range(0, whole, BLOCK * stride):
+        frames = speech.frames[start : min(whole, start + BLOCK * stride)].astype(np.float32)
+        trace = model.trace(torch.from_numpy(frames)[None], state)
+        state = trace.state
+        found.append(margin_of(trace.logits)[0].numpy())
+    margins = np.concatenate([np.empty(0, np.float32), *found])
+    windows = margins[: len(margins) // APART * APART].reshape(-1, APART)
+    count = max(1, round(PLACES_PER_HOUR * len(margins) / STEPS_PER_HOUR))
+    hardest = np.argsort(windows.max(axis=1))[::-1][:count]
+    steps = hardest * APART + windows[hardest].argmax(axis=1)
+    return np.asarray((steps + 1) * stride, np.int64)

@@ -17,7 +17,15 @@ from train_host.features import FeatureStore, active_frames, build_store  # noqa
 from train_host.fit import fit  # noqa: E402
 from train_host.network import BASE_32, Network  # noqa: E402
 from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
-from train_host.scenes import ENOUGH_REAL, SCENE_STEPS, Material, composer_for  # noqa: E402
+from train_host.scenes import (  # noqa: E402
+    DRIFT,
+    ENOUGH_REAL,
+    SCENE_STEPS,
+    VOCAL_TRACT,
+    Material,
+    composer_for,
+    warp,
+)
 
 RATE = 16000
 
@@ -120,6 +128,35 @@ def test_composer_follows_its_seed(material):
     one, same, other = (composer_for(material, network, seed).batch(8) for seed in (1, 1, 2))
     assert torch.equal(one.mel, same.mel)
     assert not torch.equal(one.mel, other.mel)
+
+
+def hertz(composer, row):
+    """The frequency of the loudest band."""
+    return 700 * (10 ** (composer.mel_of_band[row.argmax()] / 2595) - 1)
+
+
+def test_warp_changes_tempo_and_vocal_tract(material):
+    composer = composer_for(material, Network(STUDENT), seed=0)
+    clip = np.full((60, 40), -9, np.float32)
+    clip[:, 25] = 0
+    same = warp(clip, 1.0, np.array([1.0]), composer.mel_of_band)
+    assert np.allclose(same, clip, atol=1e-4)
+    quick = warp(clip, 1.5, np.array([1.0, 1.0, 1.0]), composer.mel_of_band)
+    assert quick.shape == (40, 40)
+    # A longer tract from the middle on: its resonances lie lower there, and only there.
+    drifting = warp(clip, 1.0, np.array([1.0, 1.0, 1.25]), composer.mel_of_band)
+    assert np.allclose(drifting[:30], clip[:30], atol=1e-3)
+    lower = hertz(composer, drifting[-1]) / hertz(composer, clip[-1])
+    assert lower == pytest.approx(1 / 1.25, abs=0.06)
+
+
+def test_vocal_tracts_drift_within_their_limits(material):
+    composer = composer_for(material, Network(STUDENT), seed=0)
+    lengths = np.stack([composer._vocal_tract() for _ in range(300)])
+    assert lengths.min() >= VOCAL_TRACT[0] / DRIFT
+    assert lengths.max() <= VOCAL_TRACT[1] * DRIFT
+    assert (lengths.max(axis=1) / lengths.min(axis=1)).max() <= DRIFT**2
+    assert (lengths.std(axis=1) > 0.01).mean() > 0.9
 
 
 def test_recordings_get_their_share_of_the_keywords(material):

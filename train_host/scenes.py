@@ -43,7 +43,10 @@ WARPED = 0.7
 TEMPO = (0.75, 1.4)
 """... at this tempo, relative to the recording ..."""
 VOCAL_TRACT = (0.8, 1.25)
-"""... and of this length."""
+"""... and of this length, which ..."""
+DRIFT, DRIFT_KNOTS = 1.12, 4
+"""... drifts by up to this factor while it speaks, from one of so many moments to the next: people
+say a vowel further forward or back than programs do, and glide through it in their own way."""
 MOST_REAL = 0.5
 """Recordings of the keyword get this share of its draws at most ..."""
 ENOUGH_REAL = 300
@@ -225,9 +228,15 @@ class Composer(Drawn):
         log_mel = store[index].astype(np.float32)
         if rng.random() < WARPED:
             tempo = rng.uniform(*TEMPO)
-            log_mel = warp(log_mel, tempo, rng.uniform(*VOCAL_TRACT), self.mel_of_band)
+            log_mel = warp(log_mel, tempo, self._vocal_tract(), self.mel_of_band)
             begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
         return np.exp(log_mel), (int(begin), int(end))
+
+    def _vocal_tract(self) -> npt.NDArray[np.floating]:
+        """Its length at `DRIFT_KNOTS` moments from a clip's first frame to its last."""
+        most = np.log(DRIFT)
+        drift = np.exp(self.rng.uniform(-most, most, DRIFT_KNOTS))
+        return np.asarray(self.rng.uniform(*VOCAL_TRACT) * drift)
 
     def _masks(
         self, positive: npt.NDArray[np.bool_], spans: npt.NDArray[np.int_]
@@ -307,19 +316,34 @@ def _gain(rng: np.random.Generator, low_db: float, high_db: float) -> np.float32
     return np.float32(10 ** (rng.uniform(low_db, high_db) / 10))
 
 
-def warp(log_mel: Array, tempo: float, size: float, mel_of_band: npt.NDArray[np.floating]) -> Array:
-    """The clip said `tempo` times as fast by a vocal tract `size` times as long.
+def warp(
+    log_mel: Array,
+    tempo: float,
+    sizes: npt.NDArray[np.floating],
+    mel_of_band: npt.NDArray[np.floating],
+) -> Array:
+    """The clip said `tempo` times as fast by a vocal tract `sizes` times as long.
 
-    (frames, bands) -> (frames / tempo, bands), by linear interpolation. The
+    (frames, bands) -> (frames / tempo, bands), by linear interpolation.
+    `sizes`: the length at moments spread evenly over the clip, one or more. The
     vocal tract after Jaitly and Hinton, "Vocal tract length perturbation
     improves speech recognition", ICML WDLASL 2013.
     """
     frames = np.arange(max(1, int(len(log_mel) / tempo))) * tempo
+    moments = np.linspace(0, max(1.0, float(frames[-1])), len(sizes))
+    size = np.interp(frames, moments, sizes)[:, None]
     hertz = 700 * (10 ** (mel_of_band / 2595) - 1)
     wanted = 2595 * np.log10(1 + hertz * size / 700)
     bands = np.interp(wanted, mel_of_band, np.arange(len(mel_of_band)))
     slower = _interpolate(log_mel, frames)
-    return _interpolate(slower.T, bands).T
+    below = np.minimum(bands.astype(np.int64), slower.shape[1] - 1)
+    above = np.minimum(below + 1, slower.shape[1] - 1)
+    share = (bands - below).astype(np.float32)
+    between: Array = (
+        np.take_along_axis(slower, below, 1) * (1 - share)
+        + np.take_along_axis(slower, above, 1) * share
+    )
+    return between
 
 
 def _interpolate(values: Array, positions: npt.NDArray[np.floating]) -> Array:

@@ -13,7 +13,7 @@ from shapes import STUDENT, few_embedded_clips  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
 from train_host import listeners, stores, train  # noqa: E402
-from train_host.calibrate import calibrate, count_detections, detection_for  # noqa: E402
+from train_host.calibrate import calibrate, count_detections, detection_for, lowest  # noqa: E402
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
@@ -174,6 +174,11 @@ def test_calibration_keeps_to_the_false_accepts(monkeypatch):
     assert 0.75 < detection.threshold <= 0.85
     assert expected["false_accepts"] == 2
     assert (expected["keywords"], expected["missed"]) == (3, 1)
+    # Nothing may fire at what is quiet, however often speech may.
+    loud = np.full(hour, 0.01, np.float32)
+    loud[1000:1004] = 0.92
+    louder, _ = lowest(network, [[stream]], [[loud]])
+    assert 0.92 < louder.threshold <= 0.93
     stricter = detection_for(network, 0.9)
     assert count_detections(stream, stricter, 0.08) == 1
 
@@ -220,5 +225,7 @@ def test_a_cross_fitting_gives_the_threshold(few_clips, tmp_path: Path, capsys):
     assert record["expected"]["negatives"].endswith("each fold of a cross-fitting held out")
     # Two people of six in each fold, two seconds each.
     assert record["expected"]["hours"] == pytest.approx(8 / 3600, abs=3e-4)
+    # Those two people's noise in each fold, and that of the embedded corpus.
+    assert record["expected"]["noise_hours"] > 8 / 3600
     assert train.main([*common, "--folds", str(tmp_path), "--output", str(tmp_path / "b")]) == 1
     assert "student.pt: not a checkpoint" in said(capsys)

@@ -96,11 +96,13 @@ def alignments(
     ]
 
 
-def lowest(network: Network, heard: Sequence[Sequence[Stream]]) -> tuple[Detection, float]:
+def lowest(
+    network: Network, heard: Sequence[Sequence[Stream]], quiet: Sequence[Sequence[Stream]] = ()
+) -> tuple[Detection, float]:
     """The lowest threshold that keeps to the rate on streams, and the false accepts there.
 
     `heard`: streams of negatives, each at its alignments; they count together,
-    whichever network heard them.
+    whichever network heard them. `quiet`: streams at which nothing may fire.
     """
     step_s, hours = step_seconds(network), hours_of(network, heard)
     detection, false = detection_for(network, float(THRESHOLDS[-1])), 0.0
@@ -110,7 +112,9 @@ def lowest(network: Network, heard: Sequence[Sequence[Stream]]) -> tuple[Detecti
             sum(count_detections(each, detection, step_s) for each in stream) / len(stream)
             for stream in heard
         )
-        if false <= FALSE_ACCEPTS_PER_HOUR * hours:
+        if false <= FALSE_ACCEPTS_PER_HOUR * hours and not any(
+            count_detections(each, detection, step_s) for stream in quiet for each in stream
+        ):
             break
     return detection, false
 

@@ -8,8 +8,8 @@ accepts an hour, misses under every condition, and latency. It prints tables
 and writes evaluation.json and evaluation.html; the report's page of the same
 folder shows them too.
 
-With `--folds` each model hears only what its own training held out, at its own
-threshold, and the counts are pooled.
+With `--folds` each model hears only what its own training held out, at the
+threshold that the other folds' models need (`crossed`), and the counts are pooled.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.table import Table as RichTable
 from device.errors import CorpusError, ManifestError
 from device.manifest import read_manifest
 from device.model import MODEL_FOLDERS, default_manifest, manifests_in
+from train_host.crossed import crossed
 from train_host.evaluation_figures import FILE, Evaluation, Run, System, summarise
 from train_host.evaluation_table import explanations, tables
 from train_host.keyword import slug
@@ -176,15 +177,17 @@ def evaluate_folds(args: argparse.Namespace, peers: Sequence[Listener] = ()) -> 
             runs.setdefault(each.name, []).append(run)
     others = [peer.name for peer in peers]
     systems = [
-        summarise(folded_name(name, len(folds)), folds)
+        summarise(folded_name(name, len(folds)), crossed(folds))
         for name, folds in runs.items()
         if name not in others
     ]
     systems += [summarise(name, runs[name]) for name in others]
     notes = [
         "Cross-fitted: each model heard only the part that its training, its hard negatives and "
-        "its threshold had left out, and the counts are pooled. A model that is trained on "
-        "everything was not measured: the pooled figure is not its own."
+        "its threshold had left out, and the counts are pooled. Of a whole cross-fitting each has "
+        "the threshold that the other folds' models need together: one false accept an hour in "
+        "speech, none in noise. A model that is trained on everything was not measured: the "
+        "pooled figure is not its own."
     ]
     return _evaluation(listeners[0].keyword, materials[0].origins, notes, systems)
 

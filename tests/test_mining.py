@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from shapes import STUDENT  # noqa: E402
 
 from device.manifest import FrontEnd  # noqa: E402
-from train_host import mining  # noqa: E402
+from train_host import evaluate, mining  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.mining import APART, hard_places  # noqa: E402
 from train_host.network import Network  # noqa: E402
@@ -42,7 +42,7 @@ class Loudness:
 
 def test_the_loudest_places_are_found(monkeypatch) -> None:
     monkeypatch.setattr(mining, "PLACES_PER_HOUR", 225)  # three in 600 steps
-    monkeypatch.setattr(mining, "BLOCK", 100)  # places across the borders of blocks
+    monkeypatch.setattr(evaluate, "BLOCK", 100)  # places across the borders of blocks
     found = hard_places(Loudness(), speech_with((99, 100, 250, 599)), STEP)
     # Of two that lie closer together than APART one may stay out; the ends of the steps.
     assert set(found // STEP - 1) in ({99, 250, 599}, {100, 250, 599}, {99, 100, 250})

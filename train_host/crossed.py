@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from train_host.calibrate import FALSE_ACCEPTS_PER_HOUR, THRESHOLDS
-from train_host.evaluation_figures import Run
+from train_host.evaluation_figures import Run, working
 from train_host.folds import FOLDS
-from train_host.listening import at_threshold, judge_heard
+from train_host.listening import at_threshold
 from train_host.tape_conditions import NEGATIVES, QUIET
 
 
@@ -34,18 +34,15 @@ def crossed(runs: Sequence[Run]) -> list[Run]:
 
 
 def _needed(runs: Sequence[Run]) -> float:
-    hours = sum(heard.hours for run in runs for heard in run.heard if heard.tape == NEGATIVES)
+    negatives = [
+        dataclasses.replace(
+            run, heard=tuple(heard for heard in run.heard if heard.tape in (NEGATIVES, QUIET))
+        )
+        for run in runs
+    ]
     for threshold in map(float, THRESHOLDS):
-        fits = _false(runs, NEGATIVES, threshold) <= FALSE_ACCEPTS_PER_HOUR * hours
-        if fits and not _false(runs, QUIET, threshold):
+        found = working(negatives, threshold)
+        allowed = FALSE_ACCEPTS_PER_HOUR * found.negatives.hours
+        if found.negatives.count <= allowed and not found.quiet.count:
             return threshold
     return float(THRESHOLDS[-1])
-
-
-def _false(runs: Sequence[Run], tape: str, threshold: float) -> int:
-    return sum(
-        len(judge_heard(heard, at_threshold(run.detection, threshold)).false_s)
-        for run in runs
-        for heard in run.heard
-        if heard.tape == tape
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from train_host.phrase import around, clip_frames
 
 TAIL_FRAMES = 50
 """Quiet noise after each clip, as `kws-pi score` appends it: 0.5 s."""
+BLOCK = 4096
+"""Steps of a stream that are computed at once."""
 QUIET_LOG_MEL = float(np.log(1e-7 * 300))
 """Roughly the log-mel of white noise at -70 dBFS."""
 
@@ -52,6 +54,14 @@ def stream_scores(network: Network, store: FeatureStore, confirm: Confirm | None
     return np.array([trace.max() for trace in stream_traces(network, store, confirm)], np.float32)
 
 
+def played(store: FeatureStore, step: int, offset: int = 0) -> Iterator[torch.Tensor]:
+    """A store's recordings as one stream, in blocks (1, frames, bands) of whole steps."""
+    block = BLOCK * step
+    for start in range(offset, len(store.frames) - step + 1, block):
+        frames = store.frames[start : start + block].astype(np.float32)
+        yield torch.from_numpy(frames[: len(frames) // step * step])[None]
+
+
 @torch.no_grad()
 def stream_probabilities(
     network: Network, store: FeatureStore, offset: int = 0, confirm: Confirm | None = None
@@ -62,11 +72,8 @@ def stream_probabilities(
     """
     step = network.shape.stride[1]
     state, found = network.initial_state(), []
-    block = 4096 * step
-    for start in range(offset, len(store.frames) - step + 1, block):
-        frames = store.frames[start : start + block].astype(np.float32)
-        frames = frames[: len(frames) // step * step]
-        logits, state = network.stream(torch.from_numpy(frames)[None], state)
+    for frames in played(store, step, offset):
+        logits, state = network.stream(frames, state)
         found.append(torch.softmax(logits, 2)[0, :, 1].numpy())
     probabilities = np.concatenate(found)
     if confirm is None:

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from train_host.evaluate import played
 from train_host.features import FeatureStore
 from train_host.objectives import Streamed, margin_of
 
 APART = 12
 """One place at most in so many steps, about a second."""
 PLACES_PER_HOUR = 120
-BLOCK = 4096
-"""Steps that are computed at once."""
 STEPS_PER_HOUR = 45_000
 
 
@@ -34,10 +33,8 @@ def hard_places(model: Streamed, speech: FeatureStore, stride: int) -> npt.NDArr
     does not last for APART steps.
     """
     state, found = model.initial_state(1), []
-    whole = len(speech.frames) // stride * stride
-    for start in range(0, whole, BLOCK * stride):
-        frames = speech.frames[start : min(whole, start + BLOCK * stride)].astype(np.float32)
-        trace = model.trace(torch.from_numpy(frames)[None], state)
+    for frames in played(speech, stride):
+        trace = model.trace(frames, state)
         state = trace.state
         found.append(margin_of(trace.logits)[0].numpy())
     margins = np.concatenate([np.empty(0, np.float32), *found])

@@ -28,7 +28,7 @@ from train_host.features import FeatureStore
 from train_host.fit import Drawn
 from train_host.network import Network
 from train_host.phrase import WINDOW, around, clip_frames
-from train_host.surroundings import Surroundings, crop, power_of
+from train_host.surroundings import Surroundings, crop, cut, power_of
 
 Array = npt.NDArray[np.float32]
 
@@ -184,8 +184,7 @@ class Composer(Drawn):
             return crop(self.rng, speech, frames)
         place = int(self.rng.choice(self.places))
         start = place - int(self.rng.integers(frames // 3, frames + 1))
-        start = max(0, min(start, len(speech.frames) - frames))
-        return np.resize(speech.frames[start : start + frames], (frames, self.bands))
+        return cut(speech, max(0, min(start, len(speech.frames) - frames)), frames)
 
     def _sequence(self, keyword: bool, track: Array) -> tuple[Array, tuple[int, int] | None]:
         """Clips in a row; one of them, the focus, is the keyword or a word of its own."""
@@ -335,24 +334,23 @@ def warp(
     hertz = 700 * (10 ** (mel_of_band / 2595) - 1)
     wanted = 2595 * np.log10(1 + hertz * size / 700)
     bands = np.interp(wanted, mel_of_band, np.arange(len(mel_of_band)))
-    slower = _interpolate(log_mel, frames)
-    below = np.minimum(bands.astype(np.int64), slower.shape[1] - 1)
-    above = np.minimum(below + 1, slower.shape[1] - 1)
-    share = (bands - below).astype(np.float32)
-    between: Array = (
+    below, above, share = _neighbours(frames, len(log_mel))
+    slower: Array = log_mel[below] * (1 - share[:, None]) + log_mel[above] * share[:, None]
+    below, above, share = _neighbours(bands, slower.shape[1])
+    shifted: Array = (
         np.take_along_axis(slower, below, 1) * (1 - share)
         + np.take_along_axis(slower, above, 1) * share
     )
-    return between
+    return shifted
 
 
-def _interpolate(values: Array, positions: npt.NDArray[np.floating]) -> Array:
-    """Rows of `values` at fractional positions."""
-    below = np.minimum(positions.astype(np.int64), len(values) - 1)
-    above = np.minimum(below + 1, len(values) - 1)
-    share = (positions - below).astype(np.float32)[:, None]
-    between: Array = values[below] * (1 - share) + values[above] * share
-    return between
+def _neighbours(
+    positions: npt.NDArray[np.floating], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+    """Of each fractional position the index below, the one above, and the share of the latter."""
+    below = np.minimum(positions.astype(np.int64), count - 1)
+    above = np.minimum(below + 1, count - 1)
+    return below, above, (positions - below).astype(np.float32)
 
 
 def composer_for(material: Material, network: Network, seed: int) -> Composer:

@@ -73,13 +73,16 @@ class Surroundings:
         """One recording, two, or somebody who talks, each through a filter of its own."""
         rng = self.rng
         if self.talk is not None and rng.random() < TALK:
-            return self._filtered(power_of(crop(rng, self.talk, frames)), 0.0)
-        sound = self._filtered(power_of(crop(rng, noise, frames)), 0.0)
+            return self._sound(self.talk, frames)
+        sound = self._sound(noise, frames)
         if rng.random() < MIXED:
-            other = self._filtered(power_of(crop(rng, noise, frames)), 0.0)
+            other = self._sound(noise, frames)
             louder = 10 ** (rng.uniform(-10, 10) / 10)
             sound += other * np.float32(louder * sound.mean() / (other.mean() + 1e-9))
         return sound
+
+    def _sound(self, store: FeatureStore, frames: int) -> Array:
+        return self._filtered(power_of(crop(self.rng, store, frames)), 0.0)
 
     def _filtered(self, power: Array, gain_db: float) -> Array:
         """Through a random smooth filter, and louder by so much."""
@@ -113,7 +116,11 @@ def power_of(log_mel: npt.NDArray[np.floating]) -> Array:
 
 def crop(rng: np.random.Generator, store: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
     """`frames` frames from anywhere in a store of long recordings, across their borders."""
-    start = int(rng.integers(0, max(1, len(store.frames) - frames)))
+    return cut(store, int(rng.integers(0, max(1, len(store.frames) - frames))), frames)
+
+
+def cut(store: FeatureStore, start: int, frames: int) -> npt.NDArray[np.float16]:
+    """`frames` frames of a store from `start` on; again from there where it ends before."""
     found = store.frames[start : start + frames]
     if len(found) < frames:
         found = np.resize(found, (frames, found.shape[1]))

@@ -35,7 +35,7 @@ from export.torchscript import save, with_buffer, write_dynamic, write_streaming
 from train_host.corpus import read_list
 from train_host.network import Network, load_checkpoint
 from train_host.sizes import model_name
-from train_host.verifier import read_verifiers
+from train_host.verifier import Confirmation, read_verifiers
 
 BUFFERS = (1, 2, 3)
 TRAINING_KEYS = (
@@ -117,8 +117,11 @@ def export_student(build: Path) -> Path:
         clips = [c for c in read_list(listed) if c.path.exists()] if listed.is_file() else []
         speech = gate_speech(keyword, network.front_end.sample_rate, others=clips)
         reference = offline(twin, speech, manifest.step_samples)
+        confirm = Confirmation(
+            [(n, twin) for (n, _), twin in zip(verifiers, twins_of_verifiers.values(), strict=True)]
+        )
         try:
-            difference = check_dynamic(paths["dynamic_ts"], manifest, speech, reference)
+            difference = check_dynamic(paths["dynamic_ts"], manifest, speech, reference, confirm)
             console.print(
                 f"  dynamic_ts         differs from the network by {difference:.1e} at most"
             )

@@ -10,17 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from torch import Tensor
 
 from device.detector import Detector
 from device.engine import ROLES, open_network
 from device.errors import ExportError
 from device.frontend import LogMel as DeviceLogMel
-from device.manifest import Manifest
+from device.manifest import FrontEnd, Manifest
 from device.model import Model
 from export.torchscript import engine_of_the_pi
 from train_host.corpus import Clip, load, read_embedded
 from train_host.frontend import LogMel
 from train_host.network import Network
+from train_host.verifier import Confirmation
 
 TOLERANCE = 1e-4
 """Largest difference in probability for the exact exports ..."""
@@ -57,11 +59,17 @@ def gate_speech(keyword: str, rate: int, seed: int = 0, others: Sequence[Clip] =
 
 def offline(network: Network, speech: Floats, step_samples: int) -> Floats:
     """The float network over the whole recording, the same bounded attention at every step."""
-    whole = speech[: len(speech) // step_samples * step_samples]
     with torch.no_grad():
-        mel = LogMel(network.front_end).whole(torch.from_numpy(whole)[None])
+        mel = log_mel(network.front_end, speech, step_samples)
         logits, _ = network.stream(mel, network.initial_state())
         return torch.softmax(logits, 2)[0, :, 1].numpy()
+
+
+def log_mel(front_end: FrontEnd, speech: Floats, step_samples: int) -> Tensor:
+    """Log-mel of the recording's whole steps, (1, frames, bands)."""
+    whole = speech[: len(speech) // step_samples * step_samples]
+    with torch.no_grad():
+        return LogMel(front_end).whole(torch.from_numpy(whole)[None])
 
 
 def odd_chunks(speech: Floats, seed: int = 0) -> Iterator[Floats]:
@@ -191,16 +199,20 @@ def check_npz(manifest_path: Path, manifest: Manifest) -> float:
     return _difference("npz", found, expected, TOLERANCE)
 
 
-def check_dynamic(path: Path, manifest: Manifest, speech: Floats, reference: Floats) -> float:
+def check_dynamic(
+    path: Path, manifest: Manifest, speech: Floats, reference: Floats, confirm: Confirmation
+) -> float:
     """Compares the dynamically quantized file with the offline network on the same speech.
 
-    Returns the largest difference; raises ExportError when it is above 0.1 or
-    when the detections are not the same.
+    Of a cascade the file is the first network, so that detections are those that
+    `confirm`, the verifiers, makes of either. Returns the largest difference;
+    raises ExportError when it is above 0.1 or when the detections are not the same.
     """
     with engine_of_the_pi():
         dynamic = run_torchscript(path, steps(speech, manifest.step_samples))
     difference = _difference("dynamic_ts", dynamic, reference, DYNAMIC_TOLERANCE)
-    ours, theirs = detections(reference, manifest), detections(dynamic, manifest)
+    frames = log_mel(manifest.front_end, speech, manifest.step_samples)[0].numpy()
+    ours, theirs = (detections(confirm(p, frames), manifest) for p in (reference, dynamic))
     if len(ours) != len(theirs) or any(
         abs(a - b) > SAME_DETECTION_STEPS for a, b in zip(ours, theirs, strict=True)
     ):

@@ -18,13 +18,27 @@ from shapes import PRUNED, STUDENT  # noqa: E402
 import export.gate  # noqa: E402
 from device.engine import ROLES  # noqa: E402
 from device.errors import ExportError, ManifestError  # noqa: E402
-from device.manifest import read_manifest  # noqa: E402
+from device.manifest import Detection, read_manifest  # noqa: E402
 from device.model import load_model  # noqa: E402
 from export.__main__ import export_references, export_student, main  # noqa: E402
-from export.gate import check_exports, gate_speech, odd_chunks, offline, steps  # noqa: E402
+from export.gate import (  # noqa: E402
+    check_dynamic,
+    check_exports,
+    gate_speech,
+    odd_chunks,
+    offline,
+    run_torchscript,
+    steps,
+)
 from export.graph import IR_VERSION, OPSET, write_network, write_with_front_end  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
-from export.torchscript import save, with_buffer, write_dynamic, write_streaming  # noqa: E402
+from export.torchscript import (  # noqa: E402
+    engine_of_the_pi,
+    save,
+    with_buffer,
+    write_dynamic,
+    write_streaming,
+)
 from train_host.corpus import Clip  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
 from train_host.network import (  # noqa: E402
@@ -280,6 +294,36 @@ def test_dynamic_form_alone_is_left_out_when_it_detects_otherwise(build: Path, m
     assert "dynamic_ts" not in read_manifest(manifest_path).files
     assert not (build / "sheila.dynamic.ts").exists()
     assert (build / "sheila.onnx").exists()
+
+
+def test_of_a_cascade_the_dynamic_form_counts_as_the_verifiers_confirm_it(build, monkeypatch):
+    manifest = read_manifest(export_student(build))
+    path = build / manifest.files["dynamic_ts"].name
+    network = load_checkpoint(build / "student.pt")[0]
+    speech = gate_speech("sheila", 16000)
+    exact = offline(quantized_twin(network, quantize_network(network)), speech, 1280)
+    with engine_of_the_pi():
+        rounded = run_torchscript(path, steps(speech, 1280))
+    # A threshold between the two, where they differ most, parts them.
+    monkeypatch.setattr(export.gate, "SAME_DETECTION_STEPS", 0)
+    step = int(np.argmax(np.abs(rounded - exact)))
+    detection = Detection(
+        threshold=float(rounded[step] + exact[step]) / 2,
+        smoothing_steps=1,
+        rearm=0.0,
+        refractory_s=99.0,
+        mute_steps=step,
+    )
+    manifest = dataclasses.replace(manifest, detection=detection)
+    with pytest.raises(ExportError, match="dynamic_ts detects at the steps"):
+        check_dynamic(path, manifest, speech, exact, Confirmation([]))
+
+    def never(probabilities, frames):
+        assert frames.shape == (8 * len(probabilities), 40)
+        return np.zeros_like(probabilities)
+
+    difference = check_dynamic(path, manifest, speech, exact, never)
+    assert difference == pytest.approx(np.abs(rounded - exact).max())
 
 
 @pytest.mark.parametrize("storage", ["float16", "float32"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from train_host.calibrate import FALSE_ACCEPTS_PER_HOUR, THRESHOLDS
+from train_host.calibrate import OF_FOLDS_PER_HOUR, THRESHOLDS
 from train_host.evaluation_figures import Run, working
 from train_host.folds import FOLDS
 from train_host.listening import at_threshold
@@ -20,8 +20,8 @@ from train_host.tape_conditions import NEGATIVES, QUIET
 def crossed(runs: Sequence[Run]) -> list[Run]:
     """Each run at the lowest threshold that the other folds' models need, together.
 
-    That is one false accept an hour in running speech, and none in noise, music
-    and silence. Of fewer than all folds each keeps the threshold of its model.
+    That is `OF_FOLDS_PER_HOUR` false accepts an hour in running speech, and none in
+    noise, music and silence. Of fewer than all folds each keeps the threshold of its model.
     """
     if len(runs) < FOLDS:
         return list(runs)
@@ -42,7 +42,7 @@ def _needed(runs: Sequence[Run]) -> float:
     ]
     for threshold in map(float, THRESHOLDS):
         found = working(negatives, threshold)
-        allowed = FALSE_ACCEPTS_PER_HOUR * found.negatives.hours
+        allowed = OF_FOLDS_PER_HOUR * found.negatives.hours
         if found.negatives.count <= allowed and not found.quiet.count:
             return threshold
     return float(THRESHOLDS[-1])

@@ -185,8 +185,8 @@ def evaluate_folds(args: argparse.Namespace, peers: Sequence[Listener] = ()) -> 
     notes = [
         "Cross-fitted: each model heard only the part that its training, its hard negatives and "
         "its threshold had left out, and the counts are pooled. Of a whole cross-fitting each has "
-        "the threshold that the other folds' models need together: one false accept an hour in "
-        "speech, none in noise. A model that is trained on everything was not measured: the "
+        "the threshold that the other folds' models need together: half a false accept an hour "
+        "in speech, none in noise. A model that is trained on everything was not measured: the "
         "pooled figure is not its own."
     ]
     return _evaluation(listeners[0].keyword, materials[0].origins, notes, systems)

@@ -13,13 +13,7 @@ from shapes import STUDENT, few_embedded_clips  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
 from train_host import listeners, stores, train  # noqa: E402
-from train_host.calibrate import (  # noqa: E402
-    calibrate,
-    count_detections,
-    detection_for,
-    lowest,
-    lowest_of_folds,
-)
+from train_host.calibrate import calibrate, count_detections, detection_for, lowest  # noqa: E402
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
@@ -189,28 +183,6 @@ def test_calibration_keeps_to_the_false_accepts(monkeypatch):
     assert 0.85 < seldom.threshold <= 0.86
     stricter = detection_for(network, 0.9)
     assert count_detections(stream, stricter, 0.08) == 1
-
-
-def test_a_threshold_of_folds_serves_whichever_is_left_out():
-    network = Network(STUDENT)
-
-    def hours(*peaks: float) -> list[np.ndarray]:
-        stream = np.full(90_000, 0.01, np.float32)
-        for index, peak in enumerate(peaks):
-            stream[1000 + 10_000 * index :][:4] = peak
-        return [stream]
-
-    silence = [hours()] * 3
-    # Four hours of two folds, two false accepts: without the second fold the third peak is 0.85.
-    folds = [hours(0.95, 0.9, 0.6), hours(0.5), hours(0.85, 0.55)]
-    detection, false = lowest_of_folds(network, folds, silence)
-    assert 0.85 < detection.threshold <= 0.86
-    assert false == 2
-    # A single noise counts, since two folds of three have it.
-    detection, _ = lowest_of_folds(network, folds, [hours(0.92), hours(), hours()])
-    assert 0.92 < detection.threshold <= 0.93
-    # Of two builds neither can be left out.
-    assert 0.6 < lowest_of_folds(network, folds[:2], silence[:2])[0].threshold <= 0.61
 
 
 @pytest.mark.parametrize(

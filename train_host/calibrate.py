@@ -26,8 +26,7 @@ ALIGNMENTS = 4
 """How often the negatives are heard."""
 Stream = npt.NDArray[np.float32]
 """Probabilities, step by step."""
-THRESHOLDS = np.round(np.arange(0.30, 0.995, 0.01), 2)
-"""In hundredths: hours of speech cannot tell finer ones apart."""
+THRESHOLDS = np.round(np.arange(0.30, 0.995, 0.005), 3)
 
 
 def step_seconds(network: Network) -> float:
@@ -118,23 +117,6 @@ def lowest(
         if false <= allowed and not false_accepts(network, quiet, detection):
             break
     return detection, false
-
-
-def lowest_of_folds(
-    network: Network, heard: Sequence[Sequence[Stream]], quiet: Sequence[Sequence[Stream]]
-) -> tuple[Detection, float]:
-    """The threshold for a model whose folds heard these streams, and their false accepts there.
-
-    The highest of those that all folds but one need, as `crossed` judges the one by the others.
-    """
-    every = range(len(heard))
-    kept = [[k for k in every if k != one] for one in every] if len(heard) > 2 else [[*every]]
-    found = [
-        lowest(network, [heard[k] for k in some], OF_FOLDS_PER_HOUR, [quiet[k] for k in some])[0]
-        for some in kept
-    ]
-    detection = max(found, key=lambda each: each.threshold)
-    return detection, false_accepts(network, heard, detection)
 
 
 def false_accepts(

@@ -28,7 +28,7 @@ from rich.logging import RichHandler
 
 from device.manifest import Detection
 from train_host import folds, listeners
-from train_host.calibrate import alignments, calibrate, hours_of, lowest_of_folds
+from train_host.calibrate import OF_FOLDS_PER_HOUR, alignments, calibrate, hours_of, lowest
 from train_host.evaluate import clip_scores, stream_scores
 from train_host.fit import fit
 from train_host.listeners import read_listener
@@ -151,9 +151,9 @@ def find_verifier(recipe: str, training: Training, effort: Effort) -> Network:
 def calibrate_on_folds(
     student: Network, stores: Stores, args: argparse.Namespace
 ) -> tuple[Detection, dict[str, Any]]:
-    """The threshold that the models of a cross-fitting need on what each held out.
+    """The threshold that the models of a cross-fitting need on what each held out, together.
 
-    `calibrate.OF_FOLDS_PER_HOUR` false accepts an hour in running speech, none in noise and music.
+    `OF_FOLDS_PER_HOUR` false accepts an hour in running speech, none in noise and music.
 
     Raises CorpusError when a build is none of a cross-fitting.
     """
@@ -166,7 +166,7 @@ def calibrate_on_folds(
         noise = stores.store("held-out noise", held_out.noise)
         heard.append(alignments(network, speech, confirm))
         quiet.append(alignments(network, noise, confirm))
-    detection, false = lowest_of_folds(student, heard, quiet)
+    detection, false = lowest(student, heard, OF_FOLDS_PER_HOUR, quiet)
     return detection, {
         "negatives": "running speech that each fold of a cross-fitting held out",
         "noise_hours": round(hours_of(student, quiet), 3),

@@ -76,6 +76,8 @@ def summary(contents: Contents) -> str:
             f"{counted(expected['false_accepts'], 'false accept')} in {expected['hours']:.2f} h of "
             f"{escape(expected['negatives'])}"
         )
+        if "noise_hours" in expected:
+            card += f", none in {expected['noise_hours']:.2f} h of noise and music"
         if "missed" in expected:
             keywords = counted(expected["keywords"], "keyword")
             card += f" and missed {expected['missed']:,} of {keywords}"

@@ -13,10 +13,11 @@ from shapes import STUDENT, few_embedded_clips  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import corpus as corpora  # noqa: E402
 from train_host import listeners, stores, train  # noqa: E402
-from train_host.calibrate import calibrate, count_detections, detection_for, lowest  # noqa: E402
+from train_host.calibrate import calibrate, detection_for, lowest  # noqa: E402
 from train_host.evaluate import QUIET_LOG_MEL, clip_scores, stream_scores  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.frontend import LogMel  # noqa: E402
+from train_host.listening import detections  # noqa: E402
 from train_host.network import BASE_64, Network, load_checkpoint  # noqa: E402
 from train_host.recipe import FOLDER, read_recipe  # noqa: E402
 from train_host.teacher import load_published  # noqa: E402
@@ -182,7 +183,7 @@ def test_calibration_keeps_to_the_false_accepts(monkeypatch):
     seldom, _ = lowest(network, [[stream]], 0.5)
     assert 0.85 < seldom.threshold <= 0.86
     stricter = detection_for(network, 0.9)
-    assert count_detections(stream, stricter, 0.08) == 1
+    assert len(detections(stream, stricter, 0.08)) == 1
 
 
 @pytest.mark.parametrize(

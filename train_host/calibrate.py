@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device.detector import Detector
 from device.manifest import Detection
 from train_host.evaluate import Confirm, stream_probabilities, stream_traces
 from train_host.features import FeatureStore
+from train_host.listening import detections
 from train_host.network import Network
 
 SMOOTHING_STEPS = 2
@@ -48,14 +48,6 @@ def detection_for(network: Network, threshold: float) -> Detection:
     )
 
 
-def count_detections(
-    probabilities: npt.NDArray[np.float32], detection: Detection, step_s: float
-) -> int:
-    """How often the detector fires on a stream of step probabilities."""
-    detector = Detector(detection, step_s)
-    return sum(detector.step(float(p)) is not None for p in probabilities)
-
-
 def calibrate(
     network: Network,
     clips: FeatureStore,
@@ -74,7 +66,7 @@ def calibrate(
     detection, false = lowest(network, heard, FALSE_ACCEPTS_PER_HOUR)
     traces = stream_traces(network, clips.select(np.flatnonzero(is_keyword)), confirm)
     step_s = step_seconds(network)
-    missed = sum(count_detections(trace, detection, step_s) == 0 for trace in traces)
+    missed = sum(not detections(trace, detection, step_s) for trace in traces)
     return detection, {
         "negatives": "running speech" if speech is not None else "clips of other words",
         "hours": round(hours_of(network, heard), 3),
@@ -125,7 +117,7 @@ def false_accepts(
     """How often the detector fires on streams, of each the mean over its alignments."""
     step_s = step_seconds(network)
     return sum(
-        sum(count_detections(each, detection, step_s) for each in stream) / len(stream)
+        sum(len(detections(each, detection, step_s)) for each in stream) / len(stream)
         for stream in heard
     )
 

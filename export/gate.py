@@ -59,8 +59,8 @@ def gate_speech(keyword: str, rate: int, seed: int = 0, others: Sequence[Clip] =
 
 def offline(network: Network, speech: Floats, step_samples: int) -> Floats:
     """The float network over the whole recording, the same bounded attention at every step."""
+    mel = log_mel(network.front_end, speech, step_samples)
     with torch.no_grad():
-        mel = log_mel(network.front_end, speech, step_samples)
         logits, _ = network.stream(mel, network.initial_state())
         return torch.softmax(logits, 2)[0, :, 1].numpy()
 
@@ -68,8 +68,7 @@ def offline(network: Network, speech: Floats, step_samples: int) -> Floats:
 def log_mel(front_end: FrontEnd, speech: Floats, step_samples: int) -> Tensor:
     """Log-mel of the recording's whole steps, (1, frames, bands)."""
     whole = speech[: len(speech) // step_samples * step_samples]
-    with torch.no_grad():
-        return LogMel(front_end).whole(torch.from_numpy(whole)[None])
+    return LogMel(front_end).whole(torch.from_numpy(whole)[None])
 
 
 def odd_chunks(speech: Floats, seed: int = 0) -> Iterator[Floats]:

@@ -41,10 +41,18 @@ def _espeak() -> Any:
         from piper.phonemize_espeak import EspeakPhonemizer
     except ImportError as error:
         raise SetupError(
-            "words that sound like the keyword are found by the phonemes of piper-tts, which is "
+            "how English sounds is read by piper-tts, which is "
             "not installed; run `make setup SYNTH=1`, or pip install piper-tts"
         ) from error
     return EspeakPhonemizer()
+
+
+def transcribe(text: str) -> str:
+    """American English in the International Phonetic Alphabet, with its stops and commas.
+
+    Raises SetupError when piper-tts is not installed.
+    """
+    return " ".join("".join(sentence) for sentence in _espeak().phonemize(ACCENTS[0], text))
 
 
 def read(texts: Sequence[str]) -> list[Reading]:

@@ -197,8 +197,9 @@ if [ "$group" = voices ]; then
 	once voices requirements/voices.txt -- install_locked requirements/voices.txt
 	apt_install "${voice_packages[@]}" ||
 		say "some voices are missing: apt-get install $(missing "${voice_packages[@]}")"
-	# Nine good voices more, where the system's package sources have them (Debian: non-free).
-	for package in libttspico-utils rhvoice rhvoice-english; do
+	# Twenty good voices more, where the system's package sources have them (Debian: non-free).
+	for package in libttspico-utils rhvoice rhvoice-english rhvoice-esperanto rhvoice-kyrgyz \
+		rhvoice-macedonian rhvoice-russian rhvoice-ukrainian; do
 		if apt-cache show "$package" >/dev/null 2>&1; then apt_install "$package" || true; fi
 	done
 fi

@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from train_host.accents import respelt
 from train_host.tts import Engine, Manner, Role, Voice
 
 
@@ -223,14 +224,37 @@ class Pico(Engine):
 
 
 class RHVoice(Engine):
-    """Statistical voices (HTS) made of the recordings of CMU ARCTIC."""
+    """Statistical voices (HTS): two of CMU ARCTIC, and people who read other languages.
+
+    These read English as it sounds to them (`accents`), with the dark l and the short vowels of
+    where they come from.
+    """
 
     name = "rhvoice"
-    needs = "apt install rhvoice rhvoice-english, in Debian's section non-free"
-    weight = 4.0
+    needs = (
+        "apt install rhvoice rhvoice-english rhvoice-russian rhvoice-ukrainian rhvoice-kyrgyz "
+        "rhvoice-macedonian rhvoice-esperanto, in Debian's section non-free"
+    )
+    weight = 6.0
 
     # Not slt: flite has her too, in the demonstration. alan is flite's awb, who trains as well.
-    SPEAKERS = ("alan", "bdl", "clb")
+    # Of the others only those whose voices are free, not even all of what Debian has.
+    SPEAKERS: ClassVar[dict[str, tuple[Role, str]]] = {
+        "alan": ("training", "en"),
+        "bdl": ("training", "en"),
+        "clb": ("training", "en"),
+        "aleksandr": ("training", "ru"),
+        "anna": ("training", "ru"),
+        "elena": ("training", "ru"),
+        "evgeniy-rus": ("training", "ru"),
+        "irina": ("validation", "ru"),
+        "anatol": ("training", "uk"),
+        "natalia": ("training", "uk"),
+        "azamat": ("validation", "ky"),
+        "nazgul": ("training", "ky"),
+        "kiko": ("training", "mk"),
+        "spomenka": ("training", "eo"),
+    }
     FOLDER = Path("/usr/share/RHVoice/voices")
 
     def is_installed(self) -> bool:
@@ -238,12 +262,13 @@ class RHVoice(Engine):
 
     def voices(self) -> tuple[Voice, ...]:
         return tuple(
-            Voice(f"rhvoice-{key}", self.name, "training", "LGPL-2.1-or-later", key)
-            for key in self.SPEAKERS
+            Voice(f"rhvoice-{key}", self.name, role, "LGPL-2.1-or-later", key)
+            for key, (role, _) in self.SPEAKERS.items()
             if (self.FOLDER / key).is_dir()
         )
 
     def _say(self, voice: Voice, text: str, manner: Manner) -> tuple[NDArray[np.float32], int]:
+        language = self.SPEAKERS[voice.key][1]
         rate = int(np.clip(100 * manner.tempo, 20, 500))
         pitch = int(np.clip(100 * manner.pitch, 50, 200))
         return _spoken_to_file(
@@ -251,7 +276,7 @@ class RHVoice(Engine):
                 *("RHVoice-test", "--profile", voice.key, "--rate", str(rate)),
                 *("--pitch", str(pitch), "--output", out),
             ],
-            stdin=text,
+            stdin=text if language == "en" else respelt(text, language),
         )
 
 

@@ -1,5 +1,6 @@
 """Scenes, features and the objectives on material made of tones."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def test_store_is_read_from_the_cache(folder, material):
     cached = build_store(clips, folder / "cache2", front_end=FrontEnd(), progress=done.append)
     assert done == []
     assert np.array_equal(cached.frames, again.frames)
+
+
+def test_of_two_that_want_the_same_store_one_makes_it(folder):
+    clips = clips_of(folder, [900, 950, 1000], "shared")
+    done = []
+
+    def build(_):
+        return build_store(clips, folder / "both", front_end=FrontEnd(), progress=done.append)
+
+    with ThreadPoolExecutor(2) as two:
+        one, other = two.map(build, range(2))
+    assert sum(done) == 3
+    assert np.array_equal(one.frames, other.frames)
 
 
 def test_augmented_versions_differ_and_follow_the_seed(folder):

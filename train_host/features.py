@@ -6,6 +6,7 @@ is read through a memory map, so that a corpus larger than memory trains too.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -90,29 +91,44 @@ def build_store(
     cache.mkdir(parents=True, exist_ok=True)
     key = _key(clips, front_end, versions, seed)
     final = cache / key
-    if not (final / "active.npy").exists():
-        rooms = write_rooms(cache / "rooms", ROOMS, front_end.sample_rate, seed=0)
-        jobs = [
-            (list(clips[start : start + CHUNK]), version, start, front_end, rooms, seed)
-            for version in range(versions + 1)
-            for start in range(0, len(clips), CHUNK)
-        ]
-        partial = cache / f"{key}.partial"
-        partial.mkdir(exist_ok=True)
-        lengths: list[int] = []
-        active: list[tuple[int, int]] = []
-        with (partial / "frames.raw").open("wb") as raw:
-            for frames, job_lengths, job_active in _run(jobs):
-                raw.write(frames.tobytes())
-                lengths += job_lengths
-                active += job_active
-                if progress:
-                    progress(len(job_lengths))
-        np.save(partial / "bounds.npy", np.cumsum([0, *lengths], dtype=np.int64))
-        np.save(partial / "active.npy", np.asarray(active, dtype=np.int64).reshape(-1, 2))
-        partial.rename(final)
+    # Of two trainings that begin at once, the second waits for what the first makes.
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (final / "active.npy").exists():
+            _make(final, clips, versions, front_end, seed, progress)
     frames = np.memmap(final / "frames.raw", np.float16, "r").reshape(-1, front_end.mel_bands)
     return FeatureStore(frames, np.load(final / "bounds.npy"), np.load(final / "active.npy"))
+
+
+def _make(
+    final: Path,
+    clips: Sequence[Clip],
+    versions: int,
+    front_end: FrontEnd,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Writes a store to a folder, which is there once the store is whole."""
+    rooms = write_rooms(final.parent / "rooms", ROOMS, front_end.sample_rate, seed=0)
+    jobs = [
+        (list(clips[start : start + CHUNK]), version, start, front_end, rooms, seed)
+        for version in range(versions + 1)
+        for start in range(0, len(clips), CHUNK)
+    ]
+    partial = final.with_name(f"{final.name}.partial")
+    partial.mkdir(exist_ok=True)
+    lengths: list[int] = []
+    active: list[tuple[int, int]] = []
+    with (partial / "frames.raw").open("wb") as raw:
+        for frames, job_lengths, job_active in _run(jobs):
+            raw.write(frames.tobytes())
+            lengths += job_lengths
+            active += job_active
+            if progress:
+                progress(len(job_lengths))
+    np.save(partial / "bounds.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    np.save(partial / "active.npy", np.asarray(active, dtype=np.int64).reshape(-1, 2))
+    partial.rename(final)
 
 
 Job = tuple[list[Clip], int, int, FrontEnd, Path, int]

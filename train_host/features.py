@@ -91,13 +91,15 @@ def build_store(
     cache.mkdir(parents=True, exist_ok=True)
     key = _key(clips, front_end, versions, seed)
     final = cache / key
-    # Of two trainings that begin at once, the second waits for what the first makes.
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (final / "active.npy").exists():
-            _make(final, clips, versions, front_end, seed, progress)
+    last = final / "active.npy"
+    if not last.exists():
+        # Of two trainings that begin at once, the second waits for what the first makes.
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not last.exists():
+                _make(final, clips, versions, front_end, seed, progress)
     frames = np.memmap(final / "frames.raw", np.float16, "r").reshape(-1, front_end.mel_bands)
-    return FeatureStore(frames, np.load(final / "bounds.npy"), np.load(final / "active.npy"))
+    return FeatureStore(frames, np.load(final / "bounds.npy"), np.load(last))
 
 
 def _make(

@@ -41,8 +41,8 @@ def _espeak() -> Any:
         from piper.phonemize_espeak import EspeakPhonemizer
     except ImportError as error:
         raise SetupError(
-            "how English sounds is read by piper-tts, which is "
-            "not installed; run `make setup SYNTH=1`, or pip install piper-tts"
+            "how English sounds is read by piper-tts, which is not installed; run "
+            "`make setup SYNTH=1`, or pip install piper-tts"
         ) from error
     return EspeakPhonemizer()
 

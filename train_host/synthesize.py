@@ -35,7 +35,7 @@ from train_host.keyword import slug, spoken
 from train_host.tts import RATE, Engine, Manner, Role, Voice
 from train_host.vocoder import analyse, random_change, speak_again
 from train_host.voices import installed
-from train_host.words import CARRIERS, near_words, other_words, spellings
+from train_host.words import CARRIERS, HURRIED, near_words, other_words, spellings
 
 VALIDATION_SHARE = 1 / 7
 KEYWORD_SHARE = 0.45
@@ -147,7 +147,8 @@ def keyword_and_others(keyword: str) -> Pick:
         if not spelt:
             return None
         if rng.random() < KEYWORD_SHARE:
-            return keyword, str(rng.choice(spelt))
+            hurried = HURRIED.get((keyword, language), ())
+            return keyword, str(rng.choice((*spelt, *hurried)))
         if rng.random() >= NEAR_SHARE:
             word = str(rng.choice(other))
             return word, word

@@ -15,6 +15,8 @@ SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """Keyword and language: spellings that read like the keyword. A voice of a language for which
 there is none stays silent; in English the keyword itself is one."""
+HURRIED: dict[tuple[str, str], tuple[str, ...]] = {("sheila", "en"): ("Shilla",)}
+"""Likewise, spellings that read as the keyword sounds in a hurry, its vowel shorter and laxer."""
 
 _NEAR_SHEILA = """
 she, sheep, shield, she'll, sheet, sheets, sheen, sheer, shiver, ship, shin, shilling, shelf,
@@ -26,11 +28,11 @@ chief, cheese, seal, seals, shield a, she led, she left, she'll ask, see Lena, s
 a, she loved, sheep are, sheet of, he led, the shield of, a sealer, shear a, she'd allow, she
 leaves, shielded, machine learning, seashell, Keela, Geela, Zeela, Theela, Jeela, Cheela, Heela,
 Weela, Yeela, Beela, Deela, Feela, Seela, Veela, Shola, Shoola, Shala, Shiloh, Shyla, Shella,
-Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda, Sheeta, Sheeka, Sheera, Sheeva, Sheeza,
-Sheesha, Sheeja, Sheepa, Sheega, Shima, Shira, Sheely, Sheelay, Shealing, Sheen, Sheem, Sheeny,
-Sheeter, she loves, she lost, she lied, she lay, she needs, she means, she made, she gave her, she
-never, he let her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see her, see
-a, see Laura, she runs, she saw a, she wore a
+Shula, Sholla, Shawla, Sherla, Sheema, Sheeba, Sheeda, Sheeta, Sheeka, Sheera, Sheeva, Sheenah,
+Sheesha, Shina, hello Sheena, Sheena is, Shima, Shira, Sheely, Sheelay, Shealing, Sheen, Sheem,
+Sheeny, Sheeter, she loves, she lost, she lied, she lay, she needs, she means, she made, she gave
+her, she never, he let her, feel a, deal a, real a, heal a, seal a, steal a, reel of, feel her, see
+her, see a, see Laura, she runs, she saw a, she wore a
 """
 NEAR: dict[str, tuple[str, ...]] = {
     "sheila": tuple(" ".join(_NEAR_SHEILA.split()).split(", ")),

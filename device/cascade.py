@@ -6,7 +6,9 @@ initial state, and listens on until the first network calms down; meanwhile a
 step's probability is what all say together. In running speech that is one step
 in thirty or fewer, so verifiers may be many times as large as the first network
 and cost next to nothing. Networks that learned differently are seldom wrong
-about the same sound (docs/decisions/0040-cascade.md).
+about the same sound (docs/decisions/0040-cascade.md), and what one of them says of a
+borderline sound depends on where its steps fall, so that a verifier may hear the stream
+at several alignments (docs/decisions/0046-alignments.md).
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from device.engine import Engine
+    from device.engine import Engine, Streams
     from device.manifest import Verifier
 
 SUREST = 5.0
@@ -28,14 +32,22 @@ SUREST = 5.0
 
 
 class Cascade:
-    """All networks as one engine."""
+    """All networks as one engine.
 
-    def __init__(self, first: Engine, verifiers: Sequence[tuple[Verifier, Engine]]) -> None:
+    Each verifier's streams are as many as its alignments; `silence` is the log-mel of what
+    nobody has said yet, before a stream begins.
+    """
+
+    def __init__(
+        self, first: Engine, verifiers: Sequence[tuple[Verifier, Streams]], silence: float
+    ) -> None:
         self._first = first
         self._verifiers = verifiers
+        self._silence = silence
         self._awake = [False] * len(verifiers)
         longest = max(verifier.steps for verifier, _ in verifiers)
-        self._heard: deque[NDArray[np.float32]] = deque(maxlen=longest)
+        # One step more than is heard: streams that lag begin within it.
+        self._heard: deque[NDArray[np.float32]] = deque(maxlen=longest + 1)
 
     def reset(self) -> None:
         self._first.reset()
@@ -44,18 +56,36 @@ class Cascade:
 
     def step(self, mel: NDArray[np.float32]) -> float:
         probability = self._first.step(mel)
+        if not self._heard:
+            self._heard.append(np.full_like(mel, self._silence))
         self._heard.append(mel)
         opinions = [(1.0, probability)]
-        for number, (verifier, engine) in enumerate(self._verifiers):
+        for number, (verifier, streams) in enumerate(self._verifiers):
             excited = probability >= verifier.gate
-            if excited and not self._awake[number]:
-                engine.reset()
-                for heard in list(self._heard)[-verifier.steps : -1]:
-                    engine.step(heard)
-            self._awake[number] = excited
             if excited:
-                opinions.append((verifier.weight, engine.step(mel)))
+                steps = 1
+                if not self._awake[number]:
+                    streams.reset()
+                    steps = verifier.steps
+                for before, now in pairwise(list(self._heard)[-steps - 1 :]):
+                    found = streams.step(lagging(before, now, verifier.alignments))
+                opinions += [(verifier.weight / len(found), each) for each in found]
+            self._awake[number] = excited
         return probability if len(opinions) == 1 else agreed(opinions)
+
+
+def lagging(
+    before: NDArray[np.float32], now: NDArray[np.float32], alignments: int
+) -> NDArray[np.float32]:
+    """A step of each of several streams, of which every next one lags a little more.
+
+    `before` and `now`: (frames, bands), two steps that follow one another. The first stream
+    hears `now`; of `alignments` streams each lags behind the one before by that part of a
+    step. Returns (alignments, frames, bands).
+    """
+    both, frames = np.concatenate([before, now]), len(now)
+    starts = range(frames, 0, -(frames // alignments))
+    return np.stack([both[start : start + frames] for start in starts])
 
 
 def agreed(opinions: Sequence[tuple[float, float]]) -> float:

@@ -8,6 +8,7 @@ every Pi, and `onnxruntime`, for 64-bit systems. What they give is equal within
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ class Engine(Protocol):
         """One step: `mel` float32 (frames per step, mel_bands); returns P(keyword)."""
 
 
+class Streams(Protocol):
+    """A backend that runs one network on several streams, a step of each at a time."""
+
+    def reset(self) -> None:
+        """Returns every state of every stream to its initial value."""
+
+    def step(self, mel: NDArray[np.float32]) -> list[float]:
+        """`mel` float32 (streams, frames per step, mel_bands); returns P(keyword) of each."""
+
+
 def open_engine(name: str, manifest: Manifest, manifest_path: Path) -> Engine:
     """The engine of that name (a key of ROLES) with the model's network or cascade loaded.
 
@@ -40,16 +51,18 @@ def open_engine(name: str, manifest: Manifest, manifest_path: Path) -> Engine:
     the network that the manifest describes, and SetupError when the engine is
     not installed.
     """
-    files = manifest.engine_files(manifest_path, ROLES[name])
-    first, *others = [
-        open_network(name, stage, file)
-        for (_, stage), file in zip(manifest.stages, files, strict=True)
-    ]
+    first, *others = manifest.engine_files(manifest_path, ROLES[name])
+    (_, alone), *stages = manifest.stages
+    engine = open_network(name, alone, first)
     if not others:
-        return first
+        return engine
     from device.cascade import Cascade
 
-    return Cascade(first, list(zip(manifest.verifiers, others, strict=True)))
+    verifiers = [
+        (verifier, open_streams(name, stage, path, verifier.alignments))
+        for verifier, (_, stage), path in zip(manifest.verifiers, stages, others, strict=True)
+    ]
+    return Cascade(engine, verifiers, silence=math.log(manifest.front_end.floor))
 
 
 def open_network(name: str, manifest: Manifest, path: Path) -> Engine:
@@ -62,3 +75,14 @@ def open_network(name: str, manifest: Manifest, path: Path) -> Engine:
     from device.engine_onnxruntime import OnnxEngine
 
     return OnnxEngine(manifest, path)
+
+
+def open_streams(name: str, manifest: Manifest, path: Path, streams: int) -> Streams:
+    """One network for so many streams. Raises as `open_engine`."""
+    if name == "numpy":
+        from device.engine_numpy import NumpyStreams
+
+        return NumpyStreams(manifest, path, streams)
+    from device.engine_onnxruntime import OnnxStreams
+
+    return OnnxStreams(manifest, path, streams)

@@ -22,6 +22,7 @@ import math
 import operator
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +43,62 @@ class NumpyEngine:
     """
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
+        self._network = _Network(manifest, path, ())
+        self._attention = self._network.attention()
+
+    def reset(self) -> None:
+        self._network.reset()
+        self._attention.reset()
+
+    def step(self, mel: Floats) -> float:
+        energy, logit = self._network.step(mel)
+        return self._attention(float(energy), float(logit))
+
+
+class NumpyStreams:
+    """The network on several streams, whose products are those of a matrix and not of vectors.
+
+    So the weights are read once for all streams, and four of them take hardly twice the
+    time of one. Raises as `NumpyEngine`.
+    """
+
+    def __init__(self, manifest: Manifest, path: Path, streams: int) -> None:
+        self._network = _Network(manifest, path, (streams,))
+        self._attentions = [self._network.attention() for _ in range(streams)]
+
+    def reset(self) -> None:
+        self._network.reset()
+        for attention in self._attentions:
+            attention.reset()
+
+    def step(self, mel: Floats) -> list[float]:
+        energies, logits = self._network.step(mel.transpose(1, 2, 0))
+        each = zip(self._attentions, energies.tolist(), logits.tolist(), strict=True)
+        return [attention(energy, logit) for attention, energy, logit in each]
+
+
+class _Network:
+    """All layers up to the attention.
+
+    `streams` is empty or holds their number: then every array has a last axis more,
+    for the streams. Raises ManifestError as `NumpyEngine`.
+    """
+
+    def __init__(self, manifest: Manifest, path: Path, streams: tuple[int, ...]) -> None:
         try:
             states = _states(manifest)
             weights = _Weights(path)
             _, tail, bands = states["conv_tail"].shape
             layers, _, units = states["hidden"].shape
-            self._frames = np.zeros((tail + manifest.frames_per_step, bands), np.float32)
+            self._frames = np.zeros((tail + manifest.frames_per_step, bands, *streams), np.float32)
             form = _Separable if "depthwise" in weights else _Full
             self._convolution = form(weights, self._frames)
             inputs = [self._convolution.features, *[units] * (layers - 1)]
             self._layers = [
-                _GruLayer(weights, f"gru.{layer}", features, units)
+                _GruLayer(weights, f"gru.{layer}", features, units, streams)
                 for layer, features in enumerate(inputs)
             ]
-            self._energy = _Energy(weights, units)
+            self._energy = _Energy(weights, units, streams)
             classifier = weights.take("classifier", 2, units)
             bias = weights.take("classifier.bias", 2)
             weights.check_all_taken()
@@ -68,24 +111,43 @@ class NumpyEngine:
         self._initial = {name: state.initial for name, state in states.items()}
         self.reset()
 
-    def reset(self) -> None:
-        initial = self._initial
-        self._frames.fill(initial["conv_tail"])
-        for layer in self._layers:
-            layer.hidden = np.full_like(layer.hidden, initial["hidden"])
-        self._energies = [initial["energies"]] * self._window
-        self._logits = [initial["values"] * float(self._classifier.sum())] * self._window
-        self._slot = 0
+    def attention(self) -> _Attention:
+        """What pools the steps of one stream."""
+        empty = self._initial["values"] * float(self._classifier.sum())
+        return _Attention(self._window, self._initial["energies"], empty, self._bias)
 
-    def step(self, mel: Floats) -> float:
+    def reset(self) -> None:
+        self._frames.fill(self._initial["conv_tail"])
+        for layer in self._layers:
+            layer.hidden = np.full_like(layer.hidden, self._initial["hidden"])
+
+    def step(self, mel: Floats) -> tuple[Floats, Floats]:
+        """(frames, bands[, streams]) to the energy and the logit of the step, ([streams])."""
         frames, tail = self._frames, self._tail
         frames[:tail] = frames[-tail:]
         frames[tail:] = mel
         value = self._convolution()
         for layer in self._layers:
             value = layer(value)
-        self._energies[self._slot] = self._energy(value)
-        self._logits[self._slot] = float(self._classifier.dot(value))
+        return self._energy(value), self._classifier.dot(value)
+
+
+class _Attention:
+    """The window of one stream: the probability that its steps say together."""
+
+    def __init__(self, window: int, energy: float, logit: float, bias: float) -> None:
+        """`energy` and `logit`: those of an empty slot."""
+        self._window, self._empty, self._bias = window, (energy, logit), bias
+        self.reset()
+
+    def reset(self) -> None:
+        energy, logit = self._empty
+        self._energies, self._logits = [energy] * self._window, [logit] * self._window
+        self._slot = 0
+
+    def __call__(self, energy: float, logit: float) -> float:
+        self._energies[self._slot] = energy
+        self._logits[self._slot] = logit
         self._slot = (self._slot + 1) % self._window
         # Softmax over the window, and that of two classes as a logistic function, by tanh,
         # which does not overflow.
@@ -99,22 +161,26 @@ class _Separable:
     """One filter in time for each band, a pointwise mix and a rectifier."""
 
     def __init__(self, weights: _Weights, frames: Floats) -> None:
-        """`frames`: (kernel, bands), which the caller fills before each call."""
-        kernel, bands = frames.shape
+        """`frames`: (kernel, bands[, streams]), which the caller fills before each call."""
+        kernel, bands, *streams = frames.shape
         self._frames = frames
-        self._filters = np.ascontiguousarray(weights.take("depthwise", bands, kernel).T)
+        filters = np.ascontiguousarray(weights.take("depthwise", bands, kernel).T)
+        self._filters = _beside(filters, streams)
         self._mix = weights.take("pointwise", None, bands)
-        self._bias = weights.take("pointwise.bias", len(self._mix))
+        bias = weights.take("pointwise.bias", len(self._mix))
         if "inputs" in weights:
             inputs = weights.indices("inputs", len(self._mix))
-            self._mix, self._bias = self._mix[inputs], self._bias[inputs]
+            self._mix, bias = self._mix[inputs], bias[inputs]
+        self._bias = _beside(bias, streams)
         self._filtered = np.empty_like(frames)
+        self._in_time = self._filtered.reshape(kernel, -1)
         self._ones = np.ones(kernel, np.float32)
+        self._bands = bands, *streams
         self.features = len(self._mix)
 
     def __call__(self) -> Floats:
         np.multiply(self._frames, self._filters, out=self._filtered)
-        mixed: Floats = self._mix.dot(self._ones.dot(self._filtered))
+        mixed: Floats = self._mix.dot(self._ones.dot(self._in_time).reshape(self._bands))
         mixed += self._bias
         return np.maximum(mixed, 0.0, out=mixed)
 
@@ -123,8 +189,8 @@ class _Full:
     """Filters that slide over the bands."""
 
     def __init__(self, weights: _Weights, frames: Floats) -> None:
-        """`frames`: (kernel, bands), which the caller fills before each call."""
-        kernel, bands = frames.shape
+        """`frames`: (kernel, bands[, streams]), which the caller fills before each call."""
+        kernel, bands, *streams = frames.shape
         filters = weights.take("convolution", None, None, kernel)
         channels, height, _ = filters.shape
         stride = int(weights.indices("stride", bands + 1)[0])
@@ -132,11 +198,13 @@ class _Full:
             raise _WrongError("its filters do not fit the bands")
         self._filters = filters.reshape(channels, height * kernel)
         self._bias = weights.take("convolution.bias", channels)[:, None]
-        # Views: they follow the frames.
-        self._windows = sliding_window_view(frames, height, axis=1)[:, ::stride].transpose(1, 2, 0)
+        # Views: they follow the frames. First the positions and the streams, then the patch.
+        windows = sliding_window_view(frames, height, axis=1)[:, ::stride]
+        self._windows = np.moveaxis(windows, 0, -1)
         self._copied = np.empty(self._windows.shape, np.float32)
-        self._patches = self._copied.reshape(len(self._copied), -1).T
+        self._patches = self._copied.reshape(-1, height * kernel).T
         every = channels * len(self._copied)
+        self._every = every, *streams
         self._inputs = weights.indices("inputs", every) if "inputs" in weights else None
         self.features = every if self._inputs is None else len(self._inputs)
 
@@ -144,7 +212,7 @@ class _Full:
         self._copied[:] = self._windows
         maps = self._filters.dot(self._patches)
         maps += self._bias
-        features: Floats = maps.reshape(-1)
+        features: Floats = maps.reshape(self._every)
         return features if self._inputs is None else features[self._inputs]
 
 
@@ -155,7 +223,9 @@ class _GruLayer:
     the weights are those of the update gate, the reset gate and the candidate.
     """
 
-    def __init__(self, weights: _Weights, name: str, features: int, units: int) -> None:
+    def __init__(
+        self, weights: _Weights, name: str, features: int, units: int, streams: tuple[int, ...]
+    ) -> None:
         # sigmoid(x) = (1 + tanh(x / 2)) / 2: the gates' rows carry the inner half.
         half = np.ones(3 * units, np.float32)
         half[: 2 * units] = 0.5
@@ -164,14 +234,14 @@ class _GruLayer:
         self._recurrent = weights.take(f"{name}.recurrent", 3 * units, units)
         self._recurrent *= half[:, None]
         biases = weights.take(f"{name}.bias", 2, 3 * units) * half
-        self._input_bias, self._recurrent_bias = biases
+        self._input_bias, self._recurrent_bias = (_beside(bias, streams) for bias in biases)
         self._gates = slice(0, 2 * units)
         self._update, self._reset = slice(0, units), slice(units, 2 * units)
         self._candidate = slice(2 * units, 3 * units)
-        self.hidden = np.zeros(units, np.float32)
+        self.hidden = np.zeros((units, *streams), np.float32)
 
     def __call__(self, features: Floats) -> Floats:
-        """(features,) to the layer's new output and state, (units,)."""
+        """(features[, streams]) to the layer's new output and state, (units[, streams])."""
         fresh = self._input.dot(features)
         fresh += self._input_bias
         past = self._recurrent.dot(self.hidden)
@@ -195,22 +265,28 @@ class _GruLayer:
 class _Energy:
     """The attention's energy of a step: one linear layer, or two with a tanh between them."""
 
-    def __init__(self, weights: _Weights, units: int) -> None:
+    def __init__(self, weights: _Weights, units: int, streams: tuple[int, ...]) -> None:
         self._hidden: tuple[Floats, Floats] | None = None
         if "energy.hidden" in weights:
             matrix = weights.take("energy.hidden", None, units)
             units = len(matrix)
-            self._hidden = matrix, weights.take("energy.hidden.bias", units)
+            self._hidden = matrix, _beside(weights.take("energy.hidden.bias", units), streams)
         self._row = weights.take("energy", 1, units)[0]
-        self._bias = float(weights.take("energy.bias", 1)[0])
+        self._bias = weights.take("energy.bias", 1)[0]
 
-    def __call__(self, value: Floats) -> float:
+    def __call__(self, value: Floats) -> Floats:
         if self._hidden:
             matrix, bias = self._hidden
             value = matrix.dot(value)
             value += bias
             np.tanh(value, out=value)
-        return float(self._row.dot(value)) + self._bias
+        energy: Floats = self._row.dot(value) + self._bias
+        return energy
+
+
+def _beside(values: Floats, streams: Sequence[int]) -> Floats:
+    """The same for every stream, if there is an axis of them."""
+    return values[..., None] if streams else values
 
 
 class _WrongError(Exception):

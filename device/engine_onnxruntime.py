@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ class OnnxEngine:
         self._feeds: dict[str, NDArray[np.float32]] = {}
         self.reset()
 
+    def another(self) -> OnnxEngine:
+        """The same network for a further stream."""
+        other = copy.copy(self)
+        other._feeds = {}
+        other.reset()
+        return other
+
     def reset(self) -> None:
         for state in self._states:
             self._feeds[state.name] = np.full(state.shape, state.initial, np.float32)
@@ -40,6 +48,24 @@ class OnnxEngine:
         for state, value in zip(self._states, states, strict=True):
             feeds[state.name] = value
         return float(probability[0])
+
+
+class OnnxStreams:
+    """The network on several streams in ONNX Runtime: one session, run for each in turn.
+
+    Raises as `OnnxEngine`.
+    """
+
+    def __init__(self, manifest: Manifest, path: Path, streams: int) -> None:
+        first = OnnxEngine(manifest, path)
+        self._engines = [first, *(first.another() for _ in range(streams - 1))]
+
+    def reset(self) -> None:
+        for engine in self._engines:
+            engine.reset()
+
+    def step(self, mel: NDArray[np.float32]) -> list[float]:
+        return [engine.step(own) for engine, own in zip(self._engines, mel, strict=True)]
 
 
 def open_session(path: Path) -> Any:

@@ -35,6 +35,7 @@ LARGEST = {
     "smoothing_steps": 1000,
     "mute_steps": 10_000,
     "steps": 1000,
+    "alignments": 100,
     "refractory_s": 3600,
 }
 """More than this no model needs, and memory or patience would end."""
@@ -103,6 +104,9 @@ class Verifier:
     """... and begins with the last so many steps."""
     weight: float
     """How many times its logit counts; the first network's counts once."""
+    alignments: int = 1
+    """So often it hears the stream, with steps that end at as many places within a step,
+    evenly spaced; each of these opinions counts a like share of `weight`."""
 
 
 @dataclass(frozen=True)
@@ -279,16 +283,19 @@ def _check(manifest: Manifest) -> None:
     for verifier in manifest.verifiers:
         if not 0 < verifier.gate < detection.threshold:
             raise _Wrong("'gate' of a verifier must lie between 0 and the threshold")
-        if verifier.steps < 1 or not verifier.weight > 0:
+        if min(verifier.steps, verifier.alignments) < 1 or not verifier.weight > 0:
             raise _Wrong("'verifiers' holds a number that is too small")
+        if manifest.frames_per_step % verifier.alignments:
+            raise _Wrong("'alignments' of a verifier must divide the frames of a step")
 
 
 def _verifier(entry: Any) -> Verifier:
     if not isinstance(entry, dict):
         raise _Wrong("'verifiers' must hold tables")
     states = _states(entry)
-    # What is left must be numbers; the states have been read.
-    return Verifier(**_numbers({**entry, "states": 0}, Verifier) | {"states": states})
+    # What is left must be numbers; the states have been read. Once every verifier heard one.
+    table = {"alignments": 1, **entry, "states": 0}
+    return Verifier(**_numbers(table, Verifier) | {"states": states})
 
 
 def _states(table: dict[str, Any]) -> tuple[State, ...]:

@@ -222,7 +222,10 @@ def test_a_cascade_is_one_manifest(build: Path, capsys):
     alone = offline(first, speech, 1280)
     gate = float(np.median(alone))
     verifiers = [random_network(BASE_32), random_network(STUDENT)]
-    numbers = [{"gate": gate, "steps": 14, "weight": weight} for weight in (1.0, 2.0)]
+    numbers = [
+        {"gate": gate, "steps": 14, "weight": 1.0},
+        {"gate": gate, "steps": 14, "weight": 2.0, "alignments": 4},
+    ]
     for number, verifier in enumerate(verifiers, 1):
         save_checkpoint(verifier, build / f"verifier_{number}.pt")
     save_checkpoint(student, build / "student.pt", **record, size="large", verifiers=numbers)

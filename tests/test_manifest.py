@@ -125,7 +125,8 @@ def test_numbers_that_would_fill_the_memory_are_refused(tmp_path: Path, content:
 
 
 def verifier(**changed: Any) -> dict[str, Any]:
-    return {"states": GOOD["states"], "gate": 0.2, "steps": 14, "weight": 1.0, **changed}
+    numbers = {"gate": 0.2, "steps": 14, "weight": 1.0, "alignments": 4}
+    return {"states": GOOD["states"], **numbers, **changed}
 
 
 def test_a_verifier_is_read_and_written(tmp_path: Path) -> None:
@@ -136,6 +137,14 @@ def test_a_verifier_is_read_and_written(tmp_path: Path) -> None:
     assert [prefix for prefix, _ in manifest.stages] == ["", "verifier_1_", "verifier_2_"]
 
 
+def test_a_verifier_of_older_models_hears_one_alignment(tmp_path: Path) -> None:
+    older = verifier()
+    del older["alignments"]
+    manifest = read(tmp_path, json.dumps({**GOOD, "verifiers": [older]}))
+    assert manifest is not None
+    assert manifest.verifiers[0].alignments == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -144,6 +153,9 @@ def test_a_verifier_is_read_and_written(tmp_path: Path) -> None:
         [verifier(steps=0)],
         [verifier(steps=2.5)],
         [verifier(weight=0.0)],
+        [verifier(alignments=0)],
+        [verifier(alignments=3)],
+        [verifier(alignments=1.0)],
         [verifier(weight=math.nan)],
         [verifier(states=3)],
         [verifier(what=1)],

@@ -13,7 +13,7 @@ import onnx  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 from shapes import PRUNED, STUDENT, random_network  # noqa: E402
 
-from device.engine import ROLES  # noqa: E402
+from device.engine import ROLES, open_network, open_streams  # noqa: E402
 from device.errors import ExportError, ManifestError  # noqa: E402
 from device.manifest import read_manifest  # noqa: E402
 from export import gate  # noqa: E402
@@ -79,6 +79,27 @@ def test_both_engines_compute_what_the_network_does(shape, storage, minutes, tmp
     for engine in ROLES:
         found = run_device(path, manifest, engine, steps(sound, size))
         assert np.abs(found - expected).max() < 1e-5, engine
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_streams_that_run_together_are_those_that_run_alone(shape, tmp_path: Path):
+    path = write_model(sharp_network(shape), "int8", tmp_path)
+    manifest = read_manifest(path)
+    rng = np.random.default_rng(1)
+    size = (12, 3, manifest.frames_per_step, manifest.front_end.mel_bands)
+    mel = rng.normal(-6, 3, size).astype(np.float32)
+    for engine, role in ROLES.items():
+        network = manifest.file(path, role)
+        together = open_streams(engine, manifest, network, 3)
+        for _ in range(2):  # and again after a reset
+            alone = [open_network(engine, manifest, network) for _ in range(3)]
+            expected = [
+                [one.step(own) for one, own in zip(alone, step, strict=True)] for step in mel
+            ]
+            found = [together.step(step) for step in mel]
+            assert np.ptp(expected) > 0.05
+            assert np.abs(np.subtract(found, expected)).max() < 1e-5, engine
+            together.reset()
 
 
 @pytest.mark.parametrize("shape", [STUDENT, BASE_32], ids=["student", "base"])

@@ -262,7 +262,8 @@ def _count_verifiers(column: dict[str, Any], manifest: Manifest, manifest_path: 
             manifest.file(manifest_path, f"verifier_{number}_onnx").stat().st_size
         )
         of_step = count_macs(network, network.shape.kernel[1])
-        column["macs_asked"] = column.get("macs_asked", 0) + verifier.steps * of_step
+        steps = verifier.steps * verifier.alignments
+        column["macs_asked"] = column.get("macs_asked", 0) + steps * of_step
 
 
 def show(figures: dict[str, Any]) -> None:

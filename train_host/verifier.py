@@ -6,6 +6,7 @@ A verifier begins with the last second or so from its initial state, see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ Array = npt.NDArray[np.float32]
 
 GATE = 0.5
 """Verifiers listen while the first network's probability is at least this."""
-STEPS = 14
-"""A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""
+STEPS = 22
+"""A verifier begins with so many steps, 1.76 s: ten more than its attention looks back."""
 WEIGHT = 2.0
 """A verifier counts twice: it is larger and hears voices better than the first network."""
+ALIGNMENTS = 4
+"""It hears the stream so often, its steps 20 ms apart (docs/decisions/0046-alignments.md)."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,21 @@ class Confirmation:
         """
         opinions: dict[int, list[tuple[float, float]]] = {}
         for verifier, network in self.verifiers:
-            stride = network.shape.stride[1]
+            stride, alignments = network.shape.stride[1], verifier.alignments
+            silence = np.full_like(frames[:stride], math.log(network.front_end.floor))
+            started = np.concatenate([silence, frames])
+            lags = [stride // alignments * number for number in range(alignments)]
+            share = verifier.weight / alignments
             for first, last in runs(probabilities >= verifier.gate):
                 begin = max(0, first + 1 - verifier.steps)
-                heard = frames[begin * stride : (last + 1) * stride].astype(np.float32)
-                mel = torch.from_numpy(heard)[None]
-                logits, _ = network.stream(mel, network.initial_state())
-                for k, q in enumerate(torch.softmax(logits[0], 1)[:, 1].tolist(), begin):
-                    if k >= first:
-                        opinions.setdefault(k, []).append((verifier.weight, q))
+                length = (last + 1 - begin) * stride
+                starts = [(begin + 1) * stride - lag for lag in lags]
+                heard = np.stack([started[start : start + length] for start in starts])
+                mel = torch.from_numpy(heard.astype(np.float32))
+                logits, _ = network.stream(mel, network.initial_state(alignments))
+                said = torch.softmax(logits, 2)[:, first - begin :, 1].T.tolist()
+                for k, each in enumerate(said, first):
+                    opinions.setdefault(k, []).extend((share, q) for q in each)
         confirmed = probabilities.copy()
         for k, others in opinions.items():
             confirmed[k] = agreed([(1.0, float(probabilities[k])), *others])
@@ -67,7 +76,7 @@ def runs(excited: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def numbers(network: Network) -> Verifier:
     """What the manifest says of a verifier."""
-    return Verifier(network.state_layout(), GATE, STEPS, WEIGHT)
+    return Verifier(network.state_layout(), GATE, STEPS, WEIGHT, ALIGNMENTS)
 
 
 def read_verifiers(build: Path, record: dict[str, Any]) -> list[tuple[Verifier, Network]]:

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from shapes import STUDENT  # noqa: E402
 
+import train_host.recipe  # noqa: E402
 from device.errors import CorpusError, RecipeError  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from export.graph import write_network  # noqa: E402
@@ -288,3 +289,28 @@ def test_recorded_scenes_cannot_dwell(training):
 def test_hard_is_a_share(hard):
     with pytest.raises(RecipeError, match="stage 1: hard must be a number"):
         recipe_of(SEPARABLE, {"steps": 2, "hard": hard})
+
+
+def test_a_stage_hears_its_scenes_at_several_alignments(training, monkeypatch):
+    asked = []
+
+    class Noted(train_host.recipe.StreamObjective):
+        def forward(self, batch):
+            asked.append((len(batch.mel), list(self.skipped)))
+            return super().forward(batch)
+
+    monkeypatch.setattr(train_host.recipe, "StreamObjective", Noted)
+    carry_out(recipe_of(SEPARABLE, {"steps": 1, "alignments": 4}, {"steps": 1}), training)
+    whole = training.batch
+    assert asked == [(whole // 4, [0, 2, 4, 6]), (whole, [0])]
+
+
+@pytest.mark.parametrize("alignments", [0, 1.5, "all"])
+def test_alignments_are_a_whole_number(alignments):
+    with pytest.raises(RecipeError, match="stage 1: alignments must be a whole number"):
+        recipe_of(SEPARABLE, {"steps": 2, "alignments": alignments})
+
+
+def test_alignments_part_a_step_evenly(training):
+    with pytest.raises(RecipeError, match="stage 1: alignments must divide the 8 frames of a step"):
+        carry_out(recipe_of(SEPARABLE, {"steps": 2, "alignments": 3}), training)

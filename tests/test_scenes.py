@@ -16,8 +16,14 @@ from device.manifest import FrontEnd  # noqa: E402
 from train_host.corpus import Clip  # noqa: E402
 from train_host.features import FeatureStore, active_frames, build_store  # noqa: E402
 from train_host.fit import fit  # noqa: E402
-from train_host.network import BASE_32, Network  # noqa: E402
-from train_host.objectives import ClipObjective, Normalised, StreamObjective  # noqa: E402
+from train_host.network import BASE_32, Network, StreamState  # noqa: E402
+from train_host.objectives import (  # noqa: E402
+    ClipObjective,
+    Normalised,
+    StreamObjective,
+    Streams,
+    max_pooling_loss,
+)
 from train_host.scenes import (  # noqa: E402
     DRIFT,
     ENOUGH_REAL,
@@ -249,3 +255,46 @@ def test_stream_objective_prefers_the_right_answer(material):
     assert loss_when(silent) > 1
     assert loss_when(eager) > 1
     assert loss_when(-right) > loss_when(silent)
+
+
+def test_the_worst_alignment_counts(material):
+    network = Network(STUDENT)
+    batch = composer_for(material, network, 0).batch(32)
+    right = torch.where(batch.focus & batch.positive[:, None], 8.0, -8.0)
+    silent, eager = torch.full_like(right, -8.0), torch.full_like(right, 8.0)
+    missed, fired, good = (
+        float(max_pooling_loss(torch.stack([right, other]), batch))
+        for other in (silent, eager, right)
+    )
+    # The mean alone is softened by an alignment at which all is well.
+    assert missed == pytest.approx(float(max_pooling_loss(silent[None], batch)), rel=0.01)
+    assert fired > float(max_pooling_loss(eager[None], batch, mean_weight=0.0)) * 0.9
+    assert good < 0.05
+
+
+def test_each_alignment_is_a_stream_of_its_own(material):
+    """From batch to batch each goes on with its own state, on the same scenes."""
+    network = Network(STUDENT).eval()
+    model = Normalised(network, torch.zeros(40), torch.ones(40))
+    scenes, streams = composer_for(material, network, 0), Streams()
+    first, second = scenes.batch(8), scenes.batch(8)
+    for batch in (first, second):
+        streams.begin(batch)
+        found = {skipped: streams.run(model, batch, skipped).logits for skipped in (0, 2)}
+    assert streams.turn is not None
+    order, kept = streams.turn
+    for skipped in (0, 2):
+
+        def later(batch, skipped=skipped):
+            ends = batch.mel[:, -1:].expand(-1, skipped, -1)
+            return torch.cat([batch.mel[:, skipped:], ends], dim=1)
+
+        before = network.trace(later(first), network.initial_state(8)).state
+        went_on = StreamState(*(s.index_select(int(n == 1), order) for n, s in enumerate(before)))
+        expected = torch.where(
+            kept[:, None, None],
+            network.trace(later(second), went_on).logits,
+            network.trace(later(second), network.initial_state(8)).logits,
+        )
+        assert torch.allclose(found[skipped], expected, atol=1e-5)
+    assert not torch.allclose(found[0], found[2])

@@ -153,7 +153,7 @@ class Filter(nn.Module):
 
     def task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """`max_pooling_loss` of the head on the teacher's outputs (B, K, T): a scalar."""
-        return max_pooling_loss(margin_of(self.head(self(outputs))), batch)
+        return max_pooling_loss(margin_of(self.head(self(outputs)))[None], batch)
 
 
 class TeacherToStudent(Term):

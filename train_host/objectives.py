@@ -74,28 +74,30 @@ def margin_of(logits: Tensor) -> Tensor:
 
 
 def at_focus(margin: Tensor, focus: Tensor) -> Tensor:
-    """(B, K) margins and mask -> (B,): the mean of the highest steps of each focus.
+    """(..., B, K) margins and (B, K) mask -> (..., B): the mean of the highest steps of each focus.
 
     Where there is no focus the value is -50 and means nothing.
     """
-    highest = margin.masked_fill(~focus, -1e4).topk(POOLED_STEPS, dim=1).values
-    return highest.clamp(min=-50).mean(dim=1)
+    highest = margin.masked_fill(~focus, -1e4).topk(POOLED_STEPS, dim=-1).values
+    return highest.clamp(min=-50).mean(dim=-1)
 
 
 def max_pooling_loss(margin: Tensor, batch: Batch, mean_weight: float = 0.3) -> Tensor:
-    """How far the margins (B, K) are from what the labels ask: a scalar.
+    """How far the margins (A, B, K) of A alignments are from what the labels ask: a scalar.
 
-        mean over keywords of -log p(highest steps at the focus)
-        + mean over scenes of -log(1 - p(highest quiet step))
+        mean over keywords of -log p(highest steps at the focus), at their worst alignment
+        + mean over scenes of -log(1 - p(highest quiet step)), at their worst alignment
         + mean_weight x mean over quiet steps of -log(1 - p)
 
     after Sun et al., "Max-pooling loss training of long short-term memory
-    networks for small-footprint keyword spotting", arXiv 1705.02411.
+    networks for small-footprint keyword spotting", arXiv 1705.02411, who know one
+    alignment.
     """
-    loudest = margin.masked_fill(~batch.quiet, -1e4).amax(dim=1).clamp(min=-50)
-    hits = functional.softplus(-at_focus(margin, batch.focus))[batch.positive]
+    loudest = margin.masked_fill(~batch.quiet, -1e4).amax(dim=(0, 2)).clamp(min=-50)
+    faintest = at_focus(margin, batch.focus).amin(dim=0)
+    hits = functional.softplus(-faintest)[batch.positive]
     alarms = functional.softplus(loudest)
-    murmur = (functional.softplus(margin) * batch.quiet).sum(1) / batch.quiet.sum(1).clamp(1)
+    murmur = (functional.softplus(margin) * batch.quiet).sum(2) / batch.quiet.sum(1).clamp(1)
     return hits.mean() + alarms.mean() + mean_weight * murmur.mean()
 
 
@@ -108,7 +110,7 @@ class Streams:
     """
 
     def __init__(self) -> None:
-        self.carried: dict[int, StreamState] = {}
+        self.carried: dict[tuple[int, int], StreamState] = {}
         self.turn: tuple[Tensor, Tensor] | None = None
 
     def begin(self, batch: Batch) -> None:
@@ -118,13 +120,21 @@ class Streams:
         # Rows are shuffled, so that a scene follows any other.
         self.turn = (torch.randperm(size), torch.rand(size) < 0.5) if sizes == {size} else None
 
-    def run(self, model: Streamed, batch: Batch) -> Trace:
-        """The model's trace of the batch; its state is kept for the batch that follows."""
+    def run(self, model: Streamed, batch: Batch, skipped: int = 0) -> Trace:
+        """The model's trace of the batch; its state is kept for the batch that follows.
+
+        `skipped`: so many frames of each scene are left out at its beginning, less than a
+        step, so that the steps fall elsewhere; the last frame makes up for them.
+        """
+        stream = id(model), skipped
         state = model.initial_state(len(batch.mel))
         if self.turn is not None:
-            state = _go_on(state, self.carried[id(model)], *self.turn)
-        trace = model.trace(batch.mel, state)
-        self.carried[id(model)] = StreamState(*(part.detach() for part in trace.state))
+            state = _go_on(state, self.carried[stream], *self.turn)
+        mel = batch.mel
+        if skipped:
+            mel = torch.cat([mel[:, skipped:], mel[:, -1:].expand(-1, skipped, -1)], dim=1)
+        trace = model.trace(mel, state)
+        self.carried[stream] = StreamState(*(part.detach() for part in trace.state))
         return trace
 
 
@@ -163,23 +173,33 @@ class Term(nn.Module):
 class StreamObjective(nn.Module):
     """Max-pooling loss on streams, plus the terms of distillation, if any.
 
-    A streaming teacher runs once for all the terms that ask for it.
+    The model hears each scene at so many alignments, its steps beginning at as many
+    places within a step, and what it says at the worst of them counts. The terms judge the
+    first. A streaming teacher runs once for all the terms that ask for it.
     """
 
     def __init__(
-        self, model: Normalised, terms: Sequence[Term] = (), *, mean_weight: float = 0.3
+        self,
+        model: Normalised,
+        terms: Sequence[Term] = (),
+        *,
+        mean_weight: float = 0.3,
+        alignments: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
         self.terms = nn.ModuleList(terms)
         self.mean_weight = mean_weight
+        stride = model.network.shape.stride[1]
+        self.skipped = range(0, stride, stride // alignments)
         self.teachers = {id(t.streamed): t.streamed for t in terms if t.streamed is not None}
         self.streams = Streams()
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss. Raises RecipeError when a teacher's step is not as long as the student's."""
         self.streams.begin(batch)
-        student = self.streams.run(self.model, batch)
+        heard = [self.streams.run(self.model, batch, skipped) for skipped in self.skipped]
+        student = heard[0]
         with torch.no_grad():
             traces = {key: self.streams.run(t, batch) for key, t in self.teachers.items()}
         for trace in traces.values():
@@ -188,7 +208,8 @@ class StreamObjective(nn.Module):
                     f"the teacher takes {trace.logits.shape[1]} steps where the student takes "
                     f"{student.logits.shape[1]}; give both the same stride in time"
                 )
-        loss = max_pooling_loss(margin_of(student.logits), batch, self.mean_weight)
+        margins = torch.stack([margin_of(trace.logits) for trace in heard])
+        loss = max_pooling_loss(margins, batch, self.mean_weight)
         for term in self.terms:
             loss = loss + term(batch, student, traces.get(id(term.streamed)))
         return loss

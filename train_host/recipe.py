@@ -45,11 +45,13 @@ Any stage may distil: `distil` lists terms by name, with their settings:
   filter's own training before the stage), `weight`;
 * `attention-map`: `weight`.
 
-`rate` is the highest learning rate of a stage. `hard` says how much of a stage's
-running speech without the keyword holds what excites the network most as the
-stage begins (`train_host/mining.py`). `storage` says in which form
-the network is stored at the end: "int8" (the default: weights only), "float16",
-"float32", or "dynamic" (GRU and linear layers quantize their activations too).
+`rate` is the highest learning rate of a stage. With `alignments = A` it hears every
+scene A times, its steps falling elsewhere, and is judged at the worst of them; a batch
+then holds an Ath of the scenes. `hard` says how much of a stage's running speech
+without the keyword holds what excites the network most as the stage begins
+(`train_host/mining.py`). `storage` says in which form the network is stored at the
+end: "int8" (the default: weights only), "float16", "float32", or "dynamic" (GRU and
+linear layers quantize their activations too).
 """
 
 from __future__ import annotations
@@ -108,6 +110,8 @@ class Stage:
     """Terms of distillation: `term`, and what it takes."""
     hard: float = 0.0
     """Share of the running speech without the keyword that holds a hard negative."""
+    alignments: int = 1
+    """How often each scene is heard."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     hard = rest.pop("hard", 0.0)
     if not isinstance(hard, float) or not 0 <= hard <= 1:
         raise RecipeError(f"{where}: hard must be a number from 0.0 to 1.0")
+    alignments = _whole(where, "alignments", rest.pop("alignments", 1))
     terms = rest.pop("distil", [])
     for term in terms:
         if not isinstance(term, dict) or term.get("term") not in TERMS:
@@ -218,7 +223,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     for term in terms:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
-    return Stage(method, steps, rate, rest, tuple(terms), hard)
+    return Stage(method, steps, rate, rest, tuple(terms), hard, alignments)
 
 
 def _rate(where: str, rate: Any) -> float:
@@ -289,16 +294,17 @@ def carry_out(
             curve += [(step, loss) for step, loss in record["curve"]]
             continue
         torch.manual_seed(training.seed + number)
+        _check_alignments(number, stage.alignments, model.network)
         _dwell_on_hard(model, stage.hard, training)
         with METHODS[stage.method](model, count, **stage.settings) as after_step:
             terms = [_term(term, model.network, training) for term in stage.distil]
             part = fit(
                 f"{recipe.name}, {number}: {stage.method}",
                 model,
-                StreamObjective(model, terms),
+                StreamObjective(model, terms, alignments=stage.alignments),
                 training.scenes,
                 steps=count,
-                batch=training.batch,
+                batch=max(1, training.batch // stage.alignments),
                 rate=stage.rate,
                 partial=folder / f"{number}.partial.pt",
                 after_step=after_step,
@@ -311,6 +317,14 @@ def carry_out(
     fold_normalisation(network, model.mean, model.std)
     shutil.rmtree(folder)
     return network, curve
+
+
+def _check_alignments(number: int, alignments: int, network: Network) -> None:
+    frames = network.shape.stride[1]
+    if frames % alignments:
+        raise RecipeError(
+            f"stage {number}: alignments must divide the {frames} frames of a step evenly"
+        )
 
 
 def _dwell_on_hard(model: Normalised, share: float, training: Training) -> None:

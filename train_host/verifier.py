@@ -28,8 +28,8 @@ STEPS = 22
 """A verifier begins with so many steps, 1.76 s: ten more than its attention looks back."""
 WEIGHT = 2.0
 """A verifier counts twice: it is larger and hears voices better than the first network."""
-ALIGNMENTS = 4
-"""It hears the stream so often, its steps 20 ms apart (docs/decisions/0046-alignments.md)."""
+ALIGNMENTS = 2
+"""It hears the stream so often, its steps 40 ms apart (docs/decisions/0046-alignments.md)."""
 
 
 @dataclass(frozen=True)

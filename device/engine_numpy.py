@@ -58,8 +58,7 @@ class NumpyEngine:
 class NumpyStreams:
     """The network on several streams, whose products are those of a matrix and not of vectors.
 
-    So the weights are read once for all streams, and four of them take hardly twice the
-    time of one. Raises as `NumpyEngine`.
+    So the weights are read once for all streams. Raises as `NumpyEngine`.
     """
 
     def __init__(self, manifest: Manifest, path: Path, streams: int) -> None:

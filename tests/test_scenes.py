@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
@@ -31,6 +33,7 @@ from train_host.scenes import (  # noqa: E402
     VOCAL_TRACT,
     Material,
     composer_for,
+    hurry,
     warp,
 )
 
@@ -233,6 +236,21 @@ def test_loop_learns_and_a_broken_run_carries_on(material, tmp_path, monkeypatch
     assert not (tmp_path / "base.partial.pt").exists()
     for one, other in zip(unbroken.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(one, other)
+
+
+@given(st.integers(0, 60), st.integers(0, 40), st.floats(1.5, 4.0))
+def test_a_moment_passes_more_quickly_and_the_rest_as_before(at, run, faster):
+    times = np.arange(100, dtype=np.float32)
+    clip = np.stack([times, -times], axis=1)
+    found = hurry(clip, at, run, faster)
+    kept = len(found) - (100 - run)
+    assert kept == (max(1, round(run / faster)) if run else 0)
+    assert (found[:, 1] == -found[:, 0]).all()
+    assert found[:at, 0].tolist() == list(range(at))
+    assert found[at + kept :, 0].tolist() == list(range(at + run, 100))
+    # Within the moment time goes on evenly.
+    assert ((found[at : at + kept, 0] >= at - 0.5) & (found[at : at + kept, 0] < at + run)).all()
+    assert np.ptp(np.diff(found[at : at + kept, 0])) < 1e-3 if kept > 2 else True
 
 
 def test_stream_objective_prefers_the_right_answer(material):

@@ -47,6 +47,14 @@ VOCAL_TRACT = (0.8, 1.25)
 DRIFT, DRIFT_KNOTS = 1.12, 4
 """... drifts by up to this factor while it speaks, from one of so many moments to the next: people
 say a vowel further forward or back than programs do, and glide through it in their own way."""
+HURRIED = 0.4
+"""Share of the clips in which a moment passes more quickly: in a hurry one sound is short,"""
+MOMENT = (8, 25)
+"""... of so many frames, half of the word at most, ..."""
+HURRIED_PART = 0.65
+"""... which lies in the first two thirds of the word, ..."""
+HURRY = (1.5, 4.0)
+"""... by this factor (docs/decisions/0046-alignments.md)."""
 MOST_REAL = 0.5
 """Recordings of the keyword get this share of its draws at most ..."""
 ENOUGH_REAL = 300
@@ -229,6 +237,12 @@ class Composer(Drawn):
             tempo = rng.uniform(*TEMPO)
             log_mel = warp(log_mel, tempo, self._vocal_tract(), self.mel_of_band)
             begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
+        if rng.random() < HURRIED:
+            run = min(int(rng.integers(*MOMENT)), int(end - begin) // 2)
+            latest = int(HURRIED_PART * (end - begin)) - run // 2
+            at = int(begin) + int(rng.integers(max(1, latest)))
+            quick = hurry(log_mel, at, run, np.exp(rng.uniform(*np.log(HURRY))))
+            log_mel, end = quick, end - (len(log_mel) - len(quick))
         return np.exp(log_mel), (int(begin), int(end))
 
     def _vocal_tract(self) -> npt.NDArray[np.floating]:
@@ -342,6 +356,18 @@ def warp(
         + np.take_along_axis(slower, above, 1) * share
     )
     return shifted
+
+
+def hurry(log_mel: Array, at: int, run: int, faster: float) -> Array:
+    """The clip with `run` frames from `at` on passing so many times `faster`.
+
+    (frames, bands) -> (fewer frames, bands), by linear interpolation; at least one is left.
+    """
+    count = max(1, round(run / faster)) if run else 0
+    places = at + (np.arange(count) + 0.5) * run / max(1, count) - 0.5
+    below, above, share = _neighbours(places, len(log_mel))
+    quick = log_mel[below] * (1 - share[:, None]) + log_mel[above] * share[:, None]
+    return np.concatenate([log_mel[:at], quick, log_mel[at + run :]])
 
 
 def _neighbours(

@@ -51,8 +51,6 @@ HURRIED = 0.4
 """Share of the clips in which a moment passes more quickly: in a hurry one sound is short,"""
 MOMENT = (8, 25)
 """... of so many frames, half of the word at most, ..."""
-HURRIED_PART = 0.65
-"""... which lies in the first two thirds of the word, ..."""
 HURRY = (1.5, 4.0)
 """... by this factor (docs/decisions/0046-alignments.md)."""
 MOST_REAL = 0.5
@@ -239,8 +237,7 @@ class Composer(Drawn):
             begin, end = int(begin / tempo), min(int(np.ceil(end / tempo)), len(log_mel))
         if rng.random() < HURRIED:
             run = min(int(rng.integers(*MOMENT)), int(end - begin) // 2)
-            latest = int(HURRIED_PART * (end - begin)) - run // 2
-            at = int(begin) + int(rng.integers(max(1, latest)))
+            at = int(rng.integers(begin, end - run + 1))
             quick = hurry(log_mel, at, run, np.exp(rng.uniform(*np.log(HURRY))))
             log_mel, end = quick, end - (len(log_mel) - len(quick))
         return np.exp(log_mel), (int(begin), int(end))

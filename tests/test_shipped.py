@@ -20,7 +20,7 @@ def model() -> Model:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="the default model misses two of the five keywords",
+    reason="the default model misses one of the five keywords",
 )
 def test_demonstration_finds_each_keyword_once_and_nothing_else(model: Model) -> None:
     pytest.importorskip("soundfile")

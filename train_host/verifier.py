@@ -22,12 +22,12 @@ from train_host.network import Network, load_checkpoint
 
 Array = npt.NDArray[np.float32]
 
-GATE = 0.5
+GATE = 0.6
 """Verifiers listen while the first network's probability is at least this."""
-STEPS = 22
-"""A verifier begins with so many steps, 1.76 s: ten more than its attention looks back."""
-WEIGHT = 2.0
-"""A verifier counts twice: it is larger and hears voices better than the first network."""
+STEPS = 14
+"""A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""
+WEIGHT = 4.0
+"""A verifier counts four times: it is larger and hears voices better than the first network."""
 ALIGNMENTS = 2
 """It hears the stream so often, its steps 40 ms apart (docs/decisions/0046-alignments.md)."""
 

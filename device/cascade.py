@@ -1,7 +1,7 @@
 """The cascade: further networks confirm what excites the first.
 
 The first network runs on every step. Where its probability reaches a
-verifier's gate, the verifier wakes up, hears the last seconds from its
+verifier's gate, the verifier wakes up, hears the last second or so from its
 initial state, and listens on until the first network calms down; meanwhile a
 step's probability is what all say together. In running speech that is one step
 in thirty or fewer, so verifiers may be many times as large as the first network

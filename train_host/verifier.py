@@ -1,6 +1,6 @@
 """Verifiers: the networks of a cascade that confirm what excites the first.
 
-A verifier begins with the last seconds from its initial state, see
+A verifier begins with the last second or so from its initial state, see
 `device/cascade.py`. The tutor serves as one, as it is.
 """
 

@@ -48,7 +48,7 @@ DRIFT, DRIFT_KNOTS = 1.12, 4
 """... drifts by up to this factor while it speaks, from one of so many moments to the next: people
 say a vowel further forward or back than programs do, and glide through it in their own way."""
 HURRIED = 0.4
-"""Share of the clips in which a moment passes more quickly: in a hurry one sound is short,"""
+"""Share of the clips in which a moment passes more quickly, as a sound does in a hurry, ..."""
 MOMENT = (8, 25)
 """... of so many frames, half of the word at most, ..."""
 HURRY = (1.5, 4.0)
@@ -345,8 +345,7 @@ def warp(
     hertz = 700 * (10 ** (mel_of_band / 2595) - 1)
     wanted = 2595 * np.log10(1 + hertz * size / 700)
     bands = np.interp(wanted, mel_of_band, np.arange(len(mel_of_band)))
-    below, above, share = _neighbours(frames, len(log_mel))
-    slower: Array = log_mel[below] * (1 - share[:, None]) + log_mel[above] * share[:, None]
+    slower = _between(log_mel, frames)
     below, above, share = _neighbours(bands, slower.shape[1])
     shifted: Array = (
         np.take_along_axis(slower, below, 1) * (1 - share)
@@ -362,9 +361,14 @@ def hurry(log_mel: Array, at: int, run: int, faster: float) -> Array:
     """
     count = max(1, round(run / faster)) if run else 0
     places = at + (np.arange(count) + 0.5) * run / max(1, count) - 0.5
+    return np.concatenate([log_mel[:at], _between(log_mel, places), log_mel[at + run :]])
+
+
+def _between(log_mel: Array, places: npt.NDArray[np.floating]) -> Array:
+    """The frames at fractional places, (places, bands)."""
     below, above, share = _neighbours(places, len(log_mel))
-    quick = log_mel[below] * (1 - share[:, None]) + log_mel[above] * share[:, None]
-    return np.concatenate([log_mel[:at], quick, log_mel[at + run :]])
+    found: Array = log_mel[below] * (1 - share[:, None]) + log_mel[above] * share[:, None]
+    return found
 
 
 def _neighbours(

@@ -1,4 +1,4 @@
-"""Hard negatives: the places that excite a network most are found, and scenes hold them."""
+"""Hard negatives: what excites a network most is found, and scenes hold it."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,15 @@ from shapes import STUDENT  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from train_host import evaluate, mining  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
-from train_host.mining import APART, hard_places  # noqa: E402
+from train_host.mining import (  # noqa: E402
+    APART,
+    HARDEST,
+    hard_clips,
+    hard_negatives,
+    hard_places,
+)
 from train_host.network import Network  # noqa: E402
-from train_host.scenes import Composer, Material  # noqa: E402
+from train_host.scenes import Composer, Hard, Material  # noqa: E402
 
 STEP = 8
 
@@ -23,6 +29,16 @@ def speech_with(places: tuple[int, ...], steps: int = 600) -> FeatureStore:
     for place in places:
         frames[place * STEP : (place + 1) * STEP] = 1.0
     return FeatureStore(frames, np.array([0, len(frames)]), np.array([[0, len(frames)]]))
+
+
+def clips_with(loud: tuple[int, ...], count: int = 100) -> FeatureStore:
+    """Quiet clips of different lengths, some of them loud for one step."""
+    lengths = 60 + np.arange(count) % 5 * STEP
+    bounds = np.cumsum([0, *lengths])
+    frames = np.full((bounds[-1], 40), -8.0, np.float16)
+    for index in loud:
+        frames[bounds[index] + STEP : bounds[index] + 2 * STEP] = 1.0
+    return FeatureStore(frames, bounds, np.stack([np.zeros(count, int), lengths], 1))
 
 
 class Loudness:
@@ -60,11 +76,11 @@ def test_scenes_dwell_on_the_places() -> None:
     speech = speech_with((300,))
     composer = Composer(Material([speech], [speech], speech, None), STEP, FrontEnd(), seed=0)
     frames = composer.steps * STEP
-    composer.dwell(np.array([301 * STEP]), 0.5)
+    composer.dwell(0.5, Hard(np.array([301 * STEP])))
     held = [composer._hard(speech, frames).max() > 0 for _ in range(400)]
     by_chance = frames / len(speech.frames)
     assert abs(np.mean(held) - (0.5 + 0.5 * by_chance)) < 0.1
-    composer.dwell(np.array([301 * STEP]), 1.0)
+    composer.dwell(1.0, Hard(np.array([301 * STEP])))
     found = np.stack([composer._hard(speech, frames).max(axis=1) > 0 for _ in range(200)])
     assert found.any(axis=1).all()
     assert found.argmax(axis=1).min() >= frames // 3 - STEP
@@ -74,8 +90,37 @@ def test_scenes_dwell_on_the_places() -> None:
 def test_places_at_the_edges_of_the_speech(place) -> None:
     speech = speech_with((place // STEP - 1,))
     composer = Composer(Material([speech], [speech], speech, None), STEP, FrontEnd(), seed=0)
-    composer.dwell(np.array([place]), 1.0)
+    composer.dwell(1.0, Hard(np.array([place])))
     for _ in range(50):
         scene = composer._hard(speech, composer.steps * STEP)
         assert scene.shape == (composer.steps * STEP, 40)
         assert scene.max() > 0
+
+
+def test_the_loudest_clips_are_found() -> None:
+    loud = (0, 17, 18, 49, 99)
+    assert len(loud) == HARDEST * 100
+    assert set(hard_clips(Loudness(), clips_with(loud), STEP)) == set(loud)
+    assert list(hard_clips(Loudness(), clips_with((2,), 3), STEP)) == [2]
+    assert len(hard_clips(Loudness(), clips_with((), 0), STEP)) == 0
+
+
+def test_scenes_dwell_on_the_clips_of_other_words_alone() -> None:
+    keyword, others = clips_with(()), clips_with((7,))
+    composer = Composer(Material([keyword], [others], None, None), STEP, FrontEnd(), seed=0)
+    composer.dwell(0.5, Hard(clips=(np.array([7]),)))
+    loud = [composer._clip(keyword=False)[0].max() > 0.9 for _ in range(400)]
+    assert abs(np.mean(loud) - 0.5) < 0.1
+    assert max(composer._clip(keyword=True)[0].max() for _ in range(100)) < 0.9
+    composer.dwell(0.0)
+    assert np.mean([composer._clip(keyword=False)[0].max() > 0.9 for _ in range(400)]) < 0.1
+
+
+def test_all_there_is_is_mined() -> None:
+    clips, speech = clips_with((7,)), speech_with((300,))
+    found = hard_negatives(Loudness(), Material([clips], [clips, clips], speech, None), STEP)
+    assert 301 * STEP in found.places
+    assert [chosen[0] for chosen in found.clips] == [7, 7]
+    without = hard_negatives(Loudness(), Material([clips], [clips], None, None), STEP)
+    assert len(without.places) == 0
+    assert len(without.clips) == 1

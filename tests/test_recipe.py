@@ -269,11 +269,11 @@ def test_every_term_and_method_is_named_in_the_description():
 def test_a_stage_dwells_on_hard_negatives_and_the_next_does_not(training, monkeypatch):
     shares = []
     monkeypatch.setattr(
-        Composer, "dwell", lambda self, places, share: shares.append((len(places), share))
+        Composer, "dwell", lambda self, share, hard=None: shares.append((share, hard is not None))
     )
     stages = {"steps": 2, "hard": 0.5}, {"steps": 2}
     carry_out(recipe_of(SEPARABLE, *stages), training)
-    assert shares == [(1, 0.5), (0, 0.0)]
+    assert shares == [(0.5, True), (0.0, False)]
 
 
 def test_recorded_scenes_cannot_dwell(training):

@@ -26,14 +26,15 @@ Confirm = Callable[[Array, npt.NDArray[np.floating]], Array]
 `train_host.verifier.Confirmation`."""
 
 
-@torch.no_grad()
-def stream_traces(
-    network: Network, store: FeatureStore, confirm: Confirm | None = None
-) -> list[Array]:
-    """The probability of every step of each clip, each from the start of a stream."""
-    traces: list[Array] = [np.empty(0, np.float32)] * len(store)
+def alone(
+    store: FeatureStore, step: int
+) -> Iterator[tuple[npt.NDArray[np.int64], list[int], torch.Tensor]]:
+    """A store's clips in batches, each clip from the start of a stream and in quiet noise.
+
+    Of each batch which clips it holds, the steps that each takes, and their frames,
+    (clips, frames, bands), quiet to the end of the longest.
+    """
     order = np.argsort(np.diff(store.bounds))
-    step = network.shape.stride[1]
     for rows in np.array_split(order, -(-len(order) // 256)) if len(order) else []:
         steps = [-(-(len(store[i]) + TAIL_FRAMES) // step) for i in rows]
         mel = np.full(
@@ -41,11 +42,23 @@ def stream_traces(
         )
         for row, i in enumerate(rows):
             mel[row, : len(store[i])] = store[i]
-        logits, _ = network.stream(torch.from_numpy(mel), network.initial_state(len(rows)))
+        yield rows, steps, torch.from_numpy(mel)
+
+
+@torch.no_grad()
+def stream_traces(
+    network: Network, store: FeatureStore, confirm: Confirm | None = None
+) -> list[Array]:
+    """The probability of every step of each clip, each from the start of a stream."""
+    traces: list[Array] = [np.empty(0, np.float32)] * len(store)
+    step = network.shape.stride[1]
+    for rows, steps, mel in alone(store, step):
+        logits, _ = network.stream(mel, network.initial_state(len(rows)))
         probabilities = torch.softmax(logits, 2)[..., 1].numpy()
         for row, i in enumerate(rows):
             trace = probabilities[row, : steps[row]]
-            traces[i] = confirm(trace, mel[row, : len(trace) * step]) if confirm else trace
+            heard = mel[row, : len(trace) * step].numpy()
+            traces[i] = confirm(trace, heard) if confirm else trace
     return traces
 
 

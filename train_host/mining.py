@@ -1,8 +1,9 @@
-"""Hard negatives: where in running speech a network comes nearest to hearing the keyword.
+"""Hard negatives: what a network comes nearest to hearing the keyword in.
 
 Most of an hour of speech is easy, and what sets a model's threshold is a handful
-of phrases in it. So a network is asked where they are, and then trains on them
-more often (`Composer.dwell`).
+of phrases in it; most words are as easy, and a few differ from the keyword by one
+sound. So a network is asked which they are, and then trains on them more often
+(`Composer.dwell`).
 
 Source: K.-K. Sung and T. Poggio, "Example-based learning for view-based human face
 detection", IEEE PAMI 20, 1998, section 2.5, where it is called bootstrapping.
@@ -14,14 +15,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from train_host.evaluate import played
+from train_host.evaluate import alone, played
 from train_host.features import FeatureStore
 from train_host.objectives import Streamed, margin_of
+from train_host.scenes import Hard, Material
 
 APART = 12
 """One place at most in so many steps, about a second."""
 PLACES_PER_HOUR = 120
 STEPS_PER_HOUR = 45_000
+HARDEST = 0.05
+"""Share of a store's clips that count as hard."""
+
+
+def hard_negatives(model: Streamed, material: Material, stride: int) -> Hard:
+    """What of the material excites a network most without being the keyword."""
+    clips = tuple(hard_clips(model, store, stride) for store in material.others)
+    if material.speech is None:
+        return Hard(clips=clips)
+    return Hard(hard_places(model, material.speech, stride), clips)
 
 
 @torch.no_grad()
@@ -43,3 +55,17 @@ def hard_places(model: Streamed, speech: FeatureStore, stride: int) -> npt.NDArr
     hardest = np.argsort(windows.max(axis=1))[::-1][:count]
     steps = hardest * APART + windows[hardest].argmax(axis=1)
     return np.asarray((steps + 1) * stride, np.int64)
+
+
+@torch.no_grad()
+def hard_clips(model: Streamed, store: FeatureStore, stride: int) -> npt.NDArray[np.int64]:
+    """Which clips of other words excite a network most, each from the start of a stream.
+
+    `stride`: frames of a step. `HARDEST` of them, at least one; none of none.
+    """
+    loudest = np.empty(len(store))
+    for rows, steps, mel in alone(store, stride):
+        margins = margin_of(model.trace(mel, model.initial_state(len(rows))).logits).numpy()
+        loudest[rows] = [heard[:own].max() for heard, own in zip(margins, steps, strict=True)]
+    count = min(len(store), max(1, round(HARDEST * len(store))))
+    return np.asarray(np.argsort(loudest)[::-1][:count], np.int64)

@@ -48,7 +48,7 @@ Any stage may distil: `distil` lists terms by name, with their settings:
 `rate` is the highest learning rate of a stage. With `alignments = A` it hears every
 scene A times, its steps falling elsewhere, and is judged at the worst of them; a batch
 then holds an Ath of the scenes. `hard` says how much of a stage's running speech
-without the keyword holds what excites the network most as the stage begins
+and other words is what excites the network most as the stage begins
 (`train_host/mining.py`). `storage` says in which form the network is stored at the
 end: "int8" (the default: weights only), "float16", "float32", or "dynamic" (GRU and
 linear layers quantize their activations too).
@@ -66,7 +66,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,7 +74,7 @@ from export.storage import STORAGE
 from train_host import listeners
 from train_host.fit import fit
 from train_host.methods import METHODS, TERMS, Training
-from train_host.mining import hard_places
+from train_host.mining import hard_negatives
 from train_host.network import (
     Network,
     Shape,
@@ -109,7 +108,7 @@ class Stage:
     distil: tuple[Mapping[str, Any], ...]
     """Terms of distillation: `term`, and what it takes."""
     hard: float = 0.0
-    """Share of the running speech without the keyword that holds a hard negative."""
+    """Share of the running speech and of the other words that is hard negatives."""
     alignments: int = 1
     """How often each scene is heard."""
 
@@ -334,10 +333,7 @@ def _dwell_on_hard(model: Normalised, share: float, training: Training) -> None:
         if share:
             raise RecipeError("hard negatives need scenes that are composed afresh")
         return
-    speech, places = scenes.material.speech, np.empty(0, np.int64)
-    if share and speech is not None:
-        places = hard_places(model, speech, scenes.step)
-    scenes.dwell(places, share)
+    scenes.dwell(share, hard_negatives(model, scenes.material, scenes.step) if share else None)
 
 
 def _term(content: Mapping[str, Any], network: Network, training: Training) -> Term:

@@ -14,7 +14,7 @@ colouration of a microphone are offsets of the logarithm. Four kinds of scene:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,16 @@ class Material:
     """Steps that the keyword may take, as `phrase_steps` measures them."""
 
 
+@dataclass(frozen=True)
+class Hard:
+    """What of the material a network takes for the keyword (`train_host/mining.py`)."""
+
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Frames of its running speech, at which such a place ends."""
+    clips: tuple[npt.NDArray[np.int64], ...] = ()
+    """Of each store of its other words which clips; empty: none are known."""
+
+
 class Composer(Drawn):
     """Makes batches of scenes."""
 
@@ -109,7 +119,7 @@ class Composer(Drawn):
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.surroundings = Surroundings(material.noise, front_end, self.rng, material.speech)
-        self.dwell(np.empty(0, np.int64), 0.0)
+        self.dwell(0.0)
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW
@@ -117,12 +127,12 @@ class Composer(Drawn):
         self.fade_steps = FADE_STEPS + longer
         self.clip_frames = clip_frames(material.window, frames_per_step)
 
-    def dwell(self, places: npt.NDArray[np.int64], share: float) -> None:
-        """From now on so large a share of running speech without the keyword holds such a place.
+    def dwell(self, share: float, hard: Hard | None = None) -> None:
+        """From now on so large a share of what is not the keyword is a hard negative.
 
-        `places`: frames of the material's speech, as `mining.hard_places` finds them.
+        That is, of running speech without the keyword and of other words' clips.
         """
-        self.places, self.hard_share = places, share if len(places) else 0.0
+        self.hard_share, self.hard = share, hard or Hard()
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""
@@ -186,9 +196,9 @@ class Composer(Drawn):
 
     def _hard(self, speech: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
         """Running speech, now and then with a place to dwell on, which ends in its later part."""
-        if self.rng.random() >= self.hard_share:
+        if not len(self.hard.places) or self.rng.random() >= self.hard_share:
             return crop(self.rng, speech, frames)
-        place = int(self.rng.choice(self.places))
+        place = int(self.rng.choice(self.hard.places))
         start = place - int(self.rng.integers(frames // 3, frames + 1))
         return cut(speech, max(0, min(start, len(speech.frames) - frames)), frames)
 
@@ -229,6 +239,8 @@ class Composer(Drawn):
             chosen = int(rng.random() > self.real_share)
         store = stores[chosen]
         index = int(rng.integers(len(store)))
+        if not keyword and self.hard.clips and rng.random() < self.hard_share:
+            index = int(rng.choice(self.hard.clips[chosen]))
         begin, end = store.active[index]
         log_mel = store[index].astype(np.float32)
         if rng.random() < WARPED:

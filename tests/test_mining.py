@@ -13,9 +13,9 @@ from train_host.features import FeatureStore  # noqa: E402
 from train_host.mining import (  # noqa: E402
     APART,
     HARDEST,
-    hard_clips,
     hard_negatives,
     hard_places,
+    hard_words,
 )
 from train_host.network import Network  # noqa: E402
 from train_host.scenes import Composer, Hard, Material  # noqa: E402
@@ -76,11 +76,11 @@ def test_scenes_dwell_on_the_places() -> None:
     speech = speech_with((300,))
     composer = Composer(Material([speech], [speech], speech, None), STEP, FrontEnd(), seed=0)
     frames = composer.steps * STEP
-    composer.dwell(0.5, Hard(np.array([301 * STEP])))
+    composer.dwell(Hard(np.array([301 * STEP]), 0.5))
     held = [composer._hard(speech, frames).max() > 0 for _ in range(400)]
     by_chance = frames / len(speech.frames)
     assert abs(np.mean(held) - (0.5 + 0.5 * by_chance)) < 0.1
-    composer.dwell(1.0, Hard(np.array([301 * STEP])))
+    composer.dwell(Hard(np.array([301 * STEP]), 1.0))
     found = np.stack([composer._hard(speech, frames).max(axis=1) > 0 for _ in range(200)])
     assert found.any(axis=1).all()
     assert found.argmax(axis=1).min() >= frames // 3 - STEP
@@ -90,7 +90,7 @@ def test_scenes_dwell_on_the_places() -> None:
 def test_places_at_the_edges_of_the_speech(place) -> None:
     speech = speech_with((place // STEP - 1,))
     composer = Composer(Material([speech], [speech], speech, None), STEP, FrontEnd(), seed=0)
-    composer.dwell(1.0, Hard(np.array([place])))
+    composer.dwell(Hard(np.array([place]), 1.0))
     for _ in range(50):
         scene = composer._hard(speech, composer.steps * STEP)
         assert scene.shape == (composer.steps * STEP, 40)
@@ -100,27 +100,30 @@ def test_places_at_the_edges_of_the_speech(place) -> None:
 def test_the_loudest_clips_are_found() -> None:
     loud = (0, 17, 18, 49, 99)
     assert len(loud) == HARDEST * 100
-    assert set(hard_clips(Loudness(), clips_with(loud), STEP)) == set(loud)
-    assert list(hard_clips(Loudness(), clips_with((2,), 3), STEP)) == [2]
-    assert len(hard_clips(Loudness(), clips_with((), 0), STEP)) == 0
+    assert set(hard_words(Loudness(), clips_with(loud), STEP)) == set(loud)
+    assert list(hard_words(Loudness(), clips_with((2,), 3), STEP)) == [2]
+    assert len(hard_words(Loudness(), clips_with((), 0), STEP)) == 0
 
 
 def test_scenes_dwell_on_the_clips_of_other_words_alone() -> None:
     keyword, others = clips_with(()), clips_with((7,))
     composer = Composer(Material([keyword], [others], None, None), STEP, FrontEnd(), seed=0)
-    composer.dwell(0.5, Hard(clips=(np.array([7]),)))
+    composer.dwell(Hard(words=(np.array([7]),), words_share=0.5))
     loud = [composer._clip(keyword=False)[0].max() > 0.9 for _ in range(400)]
     assert abs(np.mean(loud) - 0.5) < 0.1
     assert max(composer._clip(keyword=True)[0].max() for _ in range(100)) < 0.9
-    composer.dwell(0.0)
+    composer.dwell(Hard())
     assert np.mean([composer._clip(keyword=False)[0].max() > 0.9 for _ in range(400)]) < 0.1
 
 
-def test_all_there_is_is_mined() -> None:
+def test_what_is_asked_for_is_mined() -> None:
     clips, speech = clips_with((7,)), speech_with((300,))
-    found = hard_negatives(Loudness(), Material([clips], [clips, clips], speech, None), STEP)
+    material = Material([clips], [clips, clips], speech, None)
+    found = hard_negatives(Loudness(), material, STEP, 0.5, 0.25)
     assert 301 * STEP in found.places
-    assert [chosen[0] for chosen in found.clips] == [7, 7]
-    without = hard_negatives(Loudness(), Material([clips], [clips], None, None), STEP)
-    assert len(without.places) == 0
-    assert len(without.clips) == 1
+    assert [chosen[0] for chosen in found.words] == [7, 7]
+    assert (found.share, found.words_share) == (0.5, 0.25)
+    assert hard_negatives(Loudness(), material, STEP, 0.5, 0.0).words == ()
+    assert len(hard_negatives(Loudness(), material, STEP, 0.0, 0.5).places) == 0
+    without = Material([clips], [clips], None, None)
+    assert len(hard_negatives(Loudness(), without, STEP, 0.5, 0.0).places) == 0

@@ -267,13 +267,17 @@ def test_every_term_and_method_is_named_in_the_description():
 
 
 def test_a_stage_dwells_on_hard_negatives_and_the_next_does_not(training, monkeypatch):
-    shares = []
-    monkeypatch.setattr(
-        Composer, "dwell", lambda self, share, hard=None: shares.append((share, hard is not None))
-    )
-    stages = {"steps": 2, "hard": 0.5}, {"steps": 2}
+    found = []
+    monkeypatch.setattr(Composer, "dwell", lambda self, hard: found.append(hard))
+    stages = {"steps": 2, "hard": 0.5}, {"steps": 2, "hard_words": 0.25}, {"steps": 2}
     carry_out(recipe_of(SEPARABLE, *stages), training)
-    assert shares == [(0.5, True), (0.0, False)]
+    assert [(hard.share, hard.words_share) for hard in found] == [
+        (0.5, 0.0),
+        (0.0, 0.25),
+        (0.0, 0.0),
+    ]
+    assert [len(hard.places) for hard in found] == [1, 0, 0]
+    assert [bool(hard.words) for hard in found] == [False, True, False]
 
 
 def test_recorded_scenes_cannot_dwell(training):
@@ -286,9 +290,10 @@ def test_recorded_scenes_cannot_dwell(training):
 
 
 @pytest.mark.parametrize("hard", [1, -0.1, 1.5, "much"])
-def test_hard_is_a_share(hard):
-    with pytest.raises(RecipeError, match="stage 1: hard must be a number"):
-        recipe_of(SEPARABLE, {"steps": 2, "hard": hard})
+@pytest.mark.parametrize("key", ["hard", "hard_words"])
+def test_hard_is_a_share(key, hard):
+    with pytest.raises(RecipeError, match=f"stage 1: {key} must be a number"):
+        recipe_of(SEPARABLE, {"steps": 2, key: hard})
 
 
 def test_a_stage_hears_its_scenes_at_several_alignments(training, monkeypatch):

@@ -28,12 +28,20 @@ HARDEST = 0.05
 """Share of a store's clips that count as hard."""
 
 
-def hard_negatives(model: Streamed, material: Material, stride: int) -> Hard:
-    """What of the material excites a network most without being the keyword."""
-    clips = tuple(hard_clips(model, store, stride) for store in material.others)
-    if material.speech is None:
-        return Hard(clips=clips)
-    return Hard(hard_places(model, material.speech, stride), clips)
+def hard_negatives(
+    model: Streamed, material: Material, stride: int, share: float, words_share: float
+) -> Hard:
+    """What of the material excites a network most, and how much of scenes it is to be.
+
+    Of running speech and of other words; what is not asked for is not looked for.
+    """
+    places = np.empty(0, np.int64)
+    words: tuple[npt.NDArray[np.int64], ...] = ()
+    if share and material.speech is not None:
+        places = hard_places(model, material.speech, stride)
+    if words_share:
+        words = tuple(hard_words(model, store, stride) for store in material.others)
+    return Hard(places, share, words, words_share)
 
 
 @torch.no_grad()
@@ -58,7 +66,7 @@ def hard_places(model: Streamed, speech: FeatureStore, stride: int) -> npt.NDArr
 
 
 @torch.no_grad()
-def hard_clips(model: Streamed, store: FeatureStore, stride: int) -> npt.NDArray[np.int64]:
+def hard_words(model: Streamed, store: FeatureStore, stride: int) -> npt.NDArray[np.int64]:
     """Which clips of other words excite a network most, each from the start of a stream.
 
     `stride`: frames of a step. `HARDEST` of them, at least one; none of none.

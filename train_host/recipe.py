@@ -48,10 +48,10 @@ Any stage may distil: `distil` lists terms by name, with their settings:
 `rate` is the highest learning rate of a stage. With `alignments = A` it hears every
 scene A times, its steps falling elsewhere, and is judged at the worst of them; a batch
 then holds an Ath of the scenes. `hard` says how much of a stage's running speech
-and other words is what excites the network most as the stage begins
-(`train_host/mining.py`). `storage` says in which form the network is stored at the
-end: "int8" (the default: weights only), "float16", "float32", or "dynamic" (GRU and
-linear layers quantize their activations too).
+without the keyword holds what excites the network most as the stage begins, `hard_words`
+how many of its other words do (`train_host/mining.py`). `storage` says in which form the
+network is stored at the end: "int8" (the default: weights only), "float16", "float32", or
+"dynamic" (GRU and linear layers quantize their activations too).
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Stage:
     distil: tuple[Mapping[str, Any], ...]
     """Terms of distillation: `term`, and what it takes."""
     hard: float = 0.0
-    """Share of the running speech and of the other words that is hard negatives."""
+    """Share of the running speech without the keyword that holds a hard negative."""
+    hard_words: float = 0.0
+    """Share of the other words that are hard negatives."""
     alignments: int = 1
     """How often each scene is heard."""
 
@@ -210,9 +212,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
         raise RecipeError(f"{where}: no method {method!r}; there are {', '.join(METHODS)}")
     steps = _whole(where, "steps", rest.pop("steps", None))
     rate = _rate(where, rest.pop("rate", RATE))
-    hard = rest.pop("hard", 0.0)
-    if not isinstance(hard, float) or not 0 <= hard <= 1:
-        raise RecipeError(f"{where}: hard must be a number from 0.0 to 1.0")
+    hard, hard_words = (_share(where, key, rest.pop(key, 0.0)) for key in ("hard", "hard_words"))
     alignments = _whole(where, "alignments", rest.pop("alignments", 1))
     terms = rest.pop("distil", [])
     for term in terms:
@@ -222,7 +222,13 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     for term in terms:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
-    return Stage(method, steps, rate, rest, tuple(terms), hard, alignments)
+    return Stage(method, steps, rate, rest, tuple(terms), hard, hard_words, alignments)
+
+
+def _share(where: str, key: str, share: Any) -> float:
+    if not isinstance(share, float) or not 0 <= share <= 1:
+        raise RecipeError(f"{where}: {key} must be a number from 0.0 to 1.0")
+    return share
 
 
 def _rate(where: str, rate: Any) -> float:
@@ -294,7 +300,7 @@ def carry_out(
             continue
         torch.manual_seed(training.seed + number)
         _check_alignments(number, stage.alignments, model.network)
-        _dwell_on_hard(model, stage.hard, training)
+        _dwell_on_hard(model, stage, training)
         with METHODS[stage.method](model, count, **stage.settings) as after_step:
             terms = [_term(term, model.network, training) for term in stage.distil]
             part = fit(
@@ -326,14 +332,14 @@ def _check_alignments(number: int, alignments: int, network: Network) -> None:
         )
 
 
-def _dwell_on_hard(model: Normalised, share: float, training: Training) -> None:
+def _dwell_on_hard(model: Normalised, stage: Stage, training: Training) -> None:
     """Lets the scenes of a stage hold what the network takes for the keyword as it begins."""
     scenes = training.scenes
-    if not isinstance(scenes, Composer):
-        if share:
-            raise RecipeError("hard negatives need scenes that are composed afresh")
-        return
-    scenes.dwell(share, hard_negatives(model, scenes.material, scenes.step) if share else None)
+    if isinstance(scenes, Composer):
+        material, step = scenes.material, scenes.step
+        scenes.dwell(hard_negatives(model, material, step, stage.hard, stage.hard_words))
+    elif stage.hard or stage.hard_words:
+        raise RecipeError("hard negatives need scenes that are composed afresh")
 
 
 def _term(content: Mapping[str, Any], network: Network, training: Training) -> Term:

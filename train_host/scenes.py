@@ -99,9 +99,13 @@ class Hard:
     """What of the material a network takes for the keyword (`train_host/mining.py`)."""
 
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Frames of its running speech, at which such a place ends."""
-    clips: tuple[npt.NDArray[np.int64], ...] = ()
-    """Of each store of its other words which clips; empty: none are known."""
+    """Frames of its running speech, at which such a place ends; ..."""
+    share: float = 0.0
+    """... so much of what is heard of the speech without the keyword holds one."""
+    words: tuple[npt.NDArray[np.int64], ...] = ()
+    """Of each store of its other words which clips; ..."""
+    words_share: float = 0.0
+    """... so many of the other words are among them."""
 
 
 class Composer(Drawn):
@@ -119,7 +123,7 @@ class Composer(Drawn):
         highest = 2595 * np.log10(1 + front_end.sample_rate / 2 / 700)
         self.mel_of_band = highest * (np.arange(bands) + 1) / (bands + 1)
         self.surroundings = Surroundings(material.noise, front_end, self.rng, material.speech)
-        self.dwell(0.0)
+        self.dwell(Hard())
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW
@@ -127,12 +131,9 @@ class Composer(Drawn):
         self.fade_steps = FADE_STEPS + longer
         self.clip_frames = clip_frames(material.window, frames_per_step)
 
-    def dwell(self, share: float, hard: Hard | None = None) -> None:
-        """From now on so large a share of what is not the keyword is a hard negative.
-
-        That is, of running speech without the keyword and of other words' clips.
-        """
-        self.hard_share, self.hard = share, hard or Hard()
+    def dwell(self, hard: Hard) -> None:
+        """From now on so much of what is not the keyword is hard."""
+        self.hard = hard
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""
@@ -196,7 +197,7 @@ class Composer(Drawn):
 
     def _hard(self, speech: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
         """Running speech, now and then with a place to dwell on, which ends in its later part."""
-        if not len(self.hard.places) or self.rng.random() >= self.hard_share:
+        if not len(self.hard.places) or self.rng.random() >= self.hard.share:
             return crop(self.rng, speech, frames)
         place = int(self.rng.choice(self.hard.places))
         start = place - int(self.rng.integers(frames // 3, frames + 1))
@@ -239,8 +240,8 @@ class Composer(Drawn):
             chosen = int(rng.random() > self.real_share)
         store = stores[chosen]
         index = int(rng.integers(len(store)))
-        if not keyword and self.hard.clips and rng.random() < self.hard_share:
-            index = int(rng.choice(self.hard.clips[chosen]))
+        if not keyword and self.hard.words and rng.random() < self.hard.words_share:
+            index = int(rng.choice(self.hard.words[chosen]))
         begin, end = store.active[index]
         log_mel = store[index].astype(np.float32)
         if rng.random() < WARPED:

@@ -127,3 +127,4 @@ def test_what_is_asked_for_is_mined() -> None:
     assert len(hard_negatives(Loudness(), material, STEP, 0.0, 0.5).places) == 0
     without = Material([clips], [clips], None, None)
     assert len(hard_negatives(Loudness(), without, STEP, 0.5, 0.0).places) == 0
+    assert hard_negatives(Loudness(), without, STEP, 0.5, 0.0).share == 0.0

@@ -41,7 +41,7 @@ def hard_negatives(
         places = hard_places(model, material.speech, stride)
     if words_share:
         words = tuple(hard_words(model, store, stride) for store in material.others)
-    return Hard(places, share, words, words_share)
+    return Hard(places, share if len(places) else 0.0, words, words_share)
 
 
 @torch.no_grad()

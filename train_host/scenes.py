@@ -101,7 +101,7 @@ class Hard:
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """Frames of its running speech, at which such a place ends; ..."""
     share: float = 0.0
-    """... so much of what is heard of the speech without the keyword holds one."""
+    """... so much of what is heard of the speech without the keyword holds one; 0 without any."""
     words: tuple[npt.NDArray[np.int64], ...] = ()
     """Of each store of its other words which clips; ..."""
     words_share: float = 0.0
@@ -197,7 +197,7 @@ class Composer(Drawn):
 
     def _hard(self, speech: FeatureStore, frames: int) -> npt.NDArray[np.float16]:
         """Running speech, now and then with a place to dwell on, which ends in its later part."""
-        if not len(self.hard.places) or self.rng.random() >= self.hard.share:
+        if self.rng.random() >= self.hard.share:
             return crop(self.rng, speech, frames)
         place = int(self.rng.choice(self.hard.places))
         start = place - int(self.rng.integers(frames // 3, frames + 1))

@@ -176,7 +176,7 @@ class Mqtt(Action):
     ) -> None:
         self._connected = False
         if reason.is_failure and not self._refused:
-            self._change(f"lost {self._broker} ({reason}); trying again")
+            self._change(f"lost {self._broker} ({reason}); trying again", "lost")
 
     def _away(self, error: OSError | ValueError) -> None:
         reason = getattr(error, "strerror", None) or str(error)
@@ -184,11 +184,12 @@ class Mqtt(Action):
             reason += "; only /usr/share/kws-pi/drop-ins/mqtt.conf lets the service into a network"
         self._change(f"{self._broker} cannot be reached ({reason}); trying again")
 
-    def _change(self, state: str) -> None:
-        """Says what is new."""
+    def _change(self, message: str, state: str = "") -> None:
+        """Says what is new; of messages of the same state, by default the same text, the first."""
+        state = state or message
         if state != self._state and not self._closing.is_set():
             self._state = state
-            self._say(state)
+            self._say(message)
 
     def _discovery(self) -> dict[str, Any]:
         """Home Assistant's description of an event entity (integrations/event.mqtt there)."""

@@ -368,3 +368,21 @@ def test_a_broker_that_never_answers_is_named(
         time.sleep(3)  # and another attempt
     assert len(each.said) == 1
     assert each.said[0].startswith("lost the MQTT broker")
+
+
+def test_a_broker_lost_again_in_another_way_is_named_once(
+    keep: Callable[..., Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.mqtt.KEEPALIVE_S", 1)
+    with socket.socket() as broker:
+        broker.bind(("127.0.0.1", 0))
+        broker.listen()
+        broker.settimeout(20)
+        each = keep(port=broker.getsockname()[1])
+        with broker.accept()[0]:  # the first never answers
+            assert until(lambda: bool(each.said))
+        for _ in range(2):  # and the next hang up
+            broker.accept()[0].close()
+        time.sleep(0.5)
+    assert len(each.said) == 1
+    assert each.said[0].startswith("lost the MQTT broker")

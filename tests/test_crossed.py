@@ -1,6 +1,4 @@
-"""Thresholds of a whole cross-fitting: each from what the other folds held out."""
-
-import dataclasses
+"""Thresholds of a cross-fitting: each from what the other folds held out."""
 
 import numpy as np
 import pytest
@@ -62,6 +60,12 @@ def test_the_rearm_value_keeps_its_ratio_and_traces_stay() -> None:
         assert after.detection.rearm == pytest.approx(after.detection.threshold / 2)
 
 
-def test_fewer_folds_keep_their_own() -> None:
-    pair = [run((0.9,)), dataclasses.replace(run((0.8,)), detection=DETECTION)]
-    assert crossed(pair) == pair
+def test_of_two_folds_each_takes_what_the_other_needs() -> None:
+    first, second = thresholds(run((0.9, 0.8)), run((0.6, 0.5), (0.7,)))
+    assert 0.7 <= first <= 0.71
+    assert 0.9 <= second <= 0.91
+
+
+def test_a_single_fold_keeps_its_own() -> None:
+    single = [run((0.9,))]
+    assert crossed(single) == single

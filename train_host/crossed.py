@@ -1,8 +1,8 @@
-"""The thresholds of a whole cross-fitting, each chosen on what the other folds held out.
+"""The thresholds of a cross-fitting, each chosen on what the other folds held out.
 
 What validates a fold is half an hour of speech, and the lowest threshold that
-passes on so little fires more often on anything else. The other two folds
-together have hours that their own models never met.
+passes on so little fires more often on anything else. The other folds have
+hours that their own models never met.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from train_host.calibrate import OF_FOLDS_PER_HOUR, THRESHOLDS
 from train_host.evaluation_figures import Run, working
-from train_host.folds import FOLDS
 from train_host.listening import at_threshold
 from train_host.tape_conditions import NEGATIVES, QUIET
 
@@ -21,9 +20,9 @@ def crossed(runs: Sequence[Run]) -> list[Run]:
     """Each run at the lowest threshold that the other folds' models need, together.
 
     That is `OF_FOLDS_PER_HOUR` false accepts an hour in running speech, and none in
-    noise, music and silence. Of fewer than all folds each keeps the threshold of its model.
+    noise, music and silence. A fold without others keeps the threshold of its model.
     """
-    if len(runs) < FOLDS:
+    if len(runs) == 1:
         return list(runs)
     found = []
     for index, run in enumerate(runs):

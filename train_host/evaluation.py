@@ -184,7 +184,7 @@ def evaluate_folds(args: argparse.Namespace, peers: Sequence[Listener] = ()) -> 
     systems += [summarise(name, runs[name]) for name in others]
     notes = [
         "Cross-fitted: each model heard only the part that its training, its hard negatives and "
-        "its threshold had left out, and the counts are pooled. Of a whole cross-fitting each has "
+        "its threshold had left out, and the counts are pooled. Each has "
         "the threshold that the other folds' models need together: half a false accept an hour "
         "in speech, none in noise. A model that is trained on everything was not measured: the "
         "pooled figure is not its own."

@@ -107,9 +107,11 @@ class Streams:
     Half the scenes start where a scene of the batch before ended, so that a
     network learns to run on; the other half start a stream. All networks that
     run on one batch go on from the same scenes, so that they hear the same.
+    `afresh`: every scene starts a stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, afresh: bool = False) -> None:
+        self.afresh = afresh
         self.carried: dict[tuple[int, int], StreamState] = {}
         self.turn: tuple[Tensor, Tensor] | None = None
 
@@ -118,7 +120,8 @@ class Streams:
         size = len(batch.mel)
         sizes = {len(state.energies) for state in self.carried.values()}
         # Rows are shuffled, so that a scene follows any other.
-        self.turn = (torch.randperm(size), torch.rand(size) < 0.5) if sizes == {size} else None
+        runs_on = sizes == {size} and not self.afresh
+        self.turn = (torch.randperm(size), torch.rand(size) < 0.5) if runs_on else None
 
     def run(self, model: Streamed, batch: Batch, skipped: int = 0) -> Trace:
         """The model's trace of the batch; its state is kept for the batch that follows.
@@ -175,7 +178,7 @@ class StreamObjective(nn.Module):
 
     The model hears each scene at so many alignments, its steps beginning at as many
     places within a step, and what it says at the worst of them counts. The terms judge the
-    first. A streaming teacher runs once for all the terms that ask for it.
+    first. A streaming teacher runs once for all the terms that ask for it. `afresh`: see `Streams`.
     """
 
     def __init__(
@@ -185,6 +188,7 @@ class StreamObjective(nn.Module):
         *,
         mean_weight: float = 0.3,
         alignments: int = 1,
+        afresh: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -193,7 +197,7 @@ class StreamObjective(nn.Module):
         stride = model.network.shape.stride[1]
         self.skipped = range(0, stride, stride // alignments)
         self.teachers = {id(t.streamed): t.streamed for t in terms if t.streamed is not None}
-        self.streams = Streams()
+        self.streams = Streams(afresh)
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss. Raises RecipeError when a teacher's step is not as long as the student's."""

@@ -141,10 +141,7 @@ def find_tutor(
 
 
 def find_verifier(recipe: str, training: Training, effort: Effort) -> Network:
-    """The network that confirms the student: the tutor, or what learns from it by a recipe."""
-    if recipe == "tutor":
-        assert training.tutor is not None
-        return training.tutor
+    """The network that confirms the student, by a recipe."""
     return carry_out(read_recipe(FOLDER / f"{recipe}.toml"), training, effort.verifier)[0]
 
 

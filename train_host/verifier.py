@@ -1,7 +1,7 @@
 """Verifiers: the networks of a cascade that confirm what excites the first.
 
 A verifier begins with the last second or so from its initial state, see
-`device/cascade.py`. The tutor serves as one, as it is.
+`device/cascade.py`. Recipes make them, `train_host/recipes/tutor-verifier.toml` the large one.
 """
 
 from __future__ import annotations

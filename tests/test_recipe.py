@@ -198,7 +198,7 @@ def test_a_stage_hears_short_scenes_that_start_streams_and_the_next_does_not(tra
     heard = []
     run = objectives.Streams.run
 
-    def listen(self, model, batch, skipped=0):
+    def listen(self, model, batch, skipped=(0,)):
         heard.append((batch.mel.shape[1], self.turn is not None))
         return run(self, model, batch, skipped)
 

@@ -1,6 +1,5 @@
 """Recipes: what may stand in one, and that each method and term does its work in one."""
 
-import copy
 import dataclasses
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from device.errors import CorpusError, RecipeError  # noqa: E402
 from device.manifest import FrontEnd  # noqa: E402
 from export.graph import write_network  # noqa: E402
 from export.quantize import quantize_network, quantized_twin  # noqa: E402
-from train_host import listeners, objectives  # noqa: E402
+from train_host import listeners  # noqa: E402
 from train_host.features import FeatureStore  # noqa: E402
 from train_host.macs import count_macs  # noqa: E402
 from train_host.methods import METHODS, TERMS, Training  # noqa: E402
@@ -29,7 +28,7 @@ from train_host.recipe import (  # noqa: E402
     parse_recipe,
     read_recipe,
 )
-from train_host.scenes import SCENE_STEPS, Composer, Material  # noqa: E402
+from train_host.scenes import Composer, Material  # noqa: E402
 
 FULL = {"convolution": "full", "channels": 3, "hidden": 6, "layers": 1, "attention": "deep"}
 SEPARABLE = {**FULL, "convolution": "separable", "channels": 5}
@@ -169,49 +168,16 @@ def test_a_term_without_its_tutor_is_one_sentence(training):
 def test_a_student_that_is_confirmed_needs_a_tutor():
     stages = {"shape": SEPARABLE, "stage": [{"steps": 1}]}
     assert parse_recipe("alone", stages).needs_tutor is False
-    assert parse_recipe("confirmed", {**stages, "confirm": "verifier"}).needs_tutor
-    with pytest.raises(RecipeError, match="confirm must be one of tutor-verifier, verifier"):
+    assert parse_recipe("confirmed", {**stages, "confirm": "tutor"}).needs_tutor
+    with pytest.raises(RecipeError, match="confirm must be one of tutor, verifier"):
         parse_recipe("perhaps", {**stages, "confirm": True})
 
 
 @pytest.mark.parametrize("name", CONFIRM)
-def test_what_confirms_others_begins_as_a_listener_or_the_tutor(name):
+def test_what_confirms_others_begins_as_a_listener(name):
     recipe = read_recipe(FOLDER / f"{name}.toml")
     assert recipe.shape is None
-    assert recipe.needs_tutor
-    assert recipe.start == "tutor" or (listeners.FOLDER / f"{recipe.start}.pt").exists()
-
-
-def test_a_verifier_may_begin_as_the_tutor(training):
-    recipe = parse_recipe("gone-on", {"start": "tutor", "stage": [{"steps": 1, "rate": 1e-9}]})
-    before = copy.deepcopy(training.tutor.state_dict())
-    network, _ = carry_out(recipe, training)
-    assert network is not training.tutor
-    for name, weight in network.state_dict().items():
-        assert torch.allclose(weight, before[name], atol=1e-6)
-        assert torch.equal(training.tutor.state_dict()[name], before[name])
-    with pytest.raises(RecipeError, match="begins with the tutor, and there is none"):
-        carry_out(recipe, dataclasses.replace(training, tutor=None))
-
-
-def test_a_stage_hears_short_scenes_that_start_streams_and_the_next_does_not(training, monkeypatch):
-    heard = []
-    run = objectives.Streams.run
-
-    def listen(self, model, batch, skipped=(0,)):
-        heard.append((batch.mel.shape[1], self.turn is not None))
-        return run(self, model, batch, skipped)
-
-    monkeypatch.setattr(objectives.Streams, "run", listen)
-    carry_out(recipe_of(SEPARABLE, {"steps": 2, "afresh": 20}, {"steps": 2}), training)
-    usual = SCENE_STEPS * 8
-    assert heard == [(160, False), (160, False), (usual, False), (usual, True)]
-
-
-@pytest.mark.parametrize("afresh", [11, -1, 12.5, "all"])
-def test_short_scenes_are_long_enough_for_a_word(afresh):
-    with pytest.raises(RecipeError, match="stage 1: afresh must be"):
-        recipe_of(SEPARABLE, {"steps": 2, "afresh": afresh})
+    assert (listeners.FOLDER / f"{recipe.start}.pt").exists()
 
 
 def test_a_student_may_begin_as_a_listener(training, tmp_path):
@@ -314,13 +280,12 @@ def test_a_stage_dwells_on_hard_negatives_and_the_next_does_not(training, monkey
     assert [bool(hard.words) for hard in found] == [False, True, False]
 
 
-@pytest.mark.parametrize("setting", [{"hard": 0.5}, {"hard_words": 0.5}, {"afresh": 20}])
-def test_recorded_scenes_stay_as_they_are(training, setting):
+def test_recorded_scenes_cannot_dwell(training):
     recorded = dataclasses.replace(training, scenes=object())
     recipe = dataclasses.replace(
-        recipe_of(SEPARABLE, {"steps": 2, **setting}), shape=None, start="small-listener"
+        recipe_of(SEPARABLE, {"steps": 2, "hard": 0.5}), shape=None, start="small-listener"
     )
-    with pytest.raises(RecipeError, match="need scenes that are composed anew"):
+    with pytest.raises(RecipeError, match="hard negatives need scenes that are composed afresh"):
         carry_out(recipe, recorded)
 
 

@@ -107,11 +107,9 @@ class Streams:
     Half the scenes start where a scene of the batch before ended, so that a
     network learns to run on; the other half start a stream. All networks that
     run on one batch go on from the same scenes, so that they hear the same.
-    `afresh`: every scene starts a stream.
     """
 
-    def __init__(self, afresh: bool = False) -> None:
-        self.afresh = afresh
+    def __init__(self) -> None:
         self.carried: dict[int, StreamState] = {}
         self.size = 0
         self.turn: tuple[Tensor, Tensor] | None = None
@@ -120,7 +118,7 @@ class Streams:
         """Draws which scene of the batch before each row goes on from, and whether it does."""
         before, self.size = self.size, len(batch.mel)
         # Rows are shuffled, so that a scene follows any other.
-        runs_on = before == self.size and not self.afresh
+        runs_on = before == self.size
         self.turn = (torch.randperm(before), torch.rand(before) < 0.5) if runs_on else None
 
     def run(self, model: Streamed, batch: Batch, skipped: Sequence[int] = (0,)) -> Trace:
@@ -182,7 +180,7 @@ class StreamObjective(nn.Module):
 
     The model hears each scene at so many alignments, its steps beginning at as many
     places within a step, and what it says at the worst of them counts. The terms judge the
-    first. A streaming teacher runs once for all the terms that ask for it. `afresh`: see `Streams`.
+    first. A streaming teacher runs once for all the terms that ask for it.
     """
 
     def __init__(
@@ -192,7 +190,6 @@ class StreamObjective(nn.Module):
         *,
         mean_weight: float = 0.3,
         alignments: int = 1,
-        afresh: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -201,7 +198,7 @@ class StreamObjective(nn.Module):
         stride = model.network.shape.stride[1]
         self.skipped = range(0, stride, stride // alignments)
         self.teachers = {id(t.streamed): t.streamed for t in terms if t.streamed is not None}
-        self.streams = Streams(afresh)
+        self.streams = Streams()
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss. Raises RecipeError when a teacher's step is not as long as the student's."""

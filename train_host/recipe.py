@@ -23,8 +23,7 @@ network by one method and trains it for some steps:
     steps = 2000
 
 In place of the table [shape], `start` names a network that has learned to listen
-and gives its shape and weights (`train_host/listeners.py`), or is "tutor", the tutor of
-the same training.
+and gives its shape and weights (`train_host/listeners.py`).
 
 `confirm` names the recipe of a network that confirms what excites the student
 (`device/cascade.py`).
@@ -48,18 +47,15 @@ Any stage may distil: `distil` lists terms by name, with their settings:
 
 `rate` is the highest learning rate of a stage. With `alignments = A` it hears every
 scene A times, its steps falling elsewhere, and is judged at the worst of them; a batch
-then holds an Ath of the scenes. With `afresh = K` scenes are K steps long and each starts
-a stream, as for a verifier; without, they are longer and half of them run on. `hard`
-says how much of a stage's running speech without the keyword holds what excites the
-network most as the stage begins, `hard_words` how many of its other words do
-(`train_host/mining.py`). `storage` says in which form the network is stored at the end:
-"int8" (the default: weights only), "float16", "float32", or
+then holds an Ath of the scenes. `hard` says how much of a stage's running speech
+without the keyword holds what excites the network most as the stage begins, `hard_words`
+how many of its other words do (`train_host/mining.py`). `storage` says in which form the
+network is stored at the end: "int8" (the default: weights only), "float16", "float32", or
 "dynamic" (GRU and linear layers quantize their activations too).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import inspect
@@ -87,16 +83,13 @@ from train_host.network import (
     save_checkpoint,
 )
 from train_host.objectives import Normalised, StreamObjective, Term
-from train_host.phrase import WINDOW, fitted
-from train_host.scenes import SCENE_STEPS, Composer
+from train_host.phrase import fitted
+from train_host.scenes import Composer
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 """The recipes that come with the project."""
-CONFIRM = ("tutor-verifier", "verifier")
+CONFIRM = ("tutor", "verifier")
 """Those whose networks confirm others."""
-TUTOR = "tutor"
-STARTS = (*listeners.SHAPES, TUTOR)
-"""What a recipe's network may begin with."""
 
 RATE = 4e-3
 
@@ -120,8 +113,6 @@ class Stage:
     """Share of the other words that are hard negatives."""
     alignments: int = 1
     """How often each scene is heard."""
-    afresh: int = 0
-    """Steps of a scene, each of which starts a stream; 0: of the usual length, half run on."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +141,7 @@ class Recipe:
     @property
     def needs_tutor(self) -> bool:
         terms = {term["term"] for stage in self.stages for term in stage.distil}
-        return bool(self.confirm or self.start == TUTOR or terms - {"clip-soft-labels"})
+        return bool(self.confirm or terms - {"clip-soft-labels"})
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -178,8 +169,10 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     shape, start, stages = (content.get(key) for key in ("shape", "start", "stage"))
     if not isinstance(stages, list) or not stages:
         raise RecipeError("a recipe holds at least one [[stage]]")
-    if not (start is None and isinstance(shape, dict)) and not (start in STARTS and shape is None):
-        starts = " or ".join(f'start = "{name}"' for name in STARTS)
+    if not (start is None and isinstance(shape, dict)) and not (
+        start in listeners.SHAPES and shape is None
+    ):
+        starts = " or ".join(f'start = "{name}"' for name in listeners.SHAPES)
         raise RecipeError(f"a recipe holds either a table [shape] or {starts}")
     confirm = content.get("confirm")
     if confirm not in (None, *CONFIRM):
@@ -221,9 +214,6 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     rate = _rate(where, rest.pop("rate", RATE))
     hard, hard_words = (_share(where, key, rest.pop(key, 0.0)) for key in ("hard", "hard_words"))
     alignments = _whole(where, "alignments", rest.pop("alignments", 1))
-    afresh = rest.pop("afresh", 0)
-    if afresh and _whole(where, "afresh", afresh) < WINDOW:
-        raise RecipeError(f"{where}: afresh must be at least {WINDOW}, the steps that a word takes")
     terms = rest.pop("distil", [])
     for term in terms:
         if not isinstance(term, dict) or term.get("term") not in TERMS:
@@ -232,7 +222,7 @@ def _stage(number: int, content: Mapping[str, Any]) -> Stage:
     for term in terms:
         kind = term["term"]
         _fits(f"{where} ({kind})", TERMS[kind], {"network", "training"}, _settings(term))
-    return Stage(method, steps, rate, rest, tuple(terms), hard, hard_words, alignments, afresh)
+    return Stage(method, steps, rate, rest, tuple(terms), hard, hard_words, alignments)
 
 
 def _share(where: str, key: str, share: Any) -> float:
@@ -286,7 +276,7 @@ def carry_out(
     torch.manual_seed(training.seed)
     window = training.clip_teacher.shape.window
     if recipe.start is not None:
-        network = _start(recipe.start, training)
+        network = listeners.read_listener(recipe.start, training.listeners, window)
         # Its filters take log-mel as it is.
         bands = network.front_end.mel_bands
         model = Normalised(network, torch.zeros(bands), torch.ones(bands))
@@ -310,15 +300,13 @@ def carry_out(
             continue
         torch.manual_seed(training.seed + number)
         _check_alignments(number, stage.alignments, model.network)
-        _set_scenes(model, stage, training)
+        _dwell_on_hard(model, stage, training)
         with METHODS[stage.method](model, count, **stage.settings) as after_step:
             terms = [_term(term, model.network, training) for term in stage.distil]
             part = fit(
                 f"{recipe.name}, {number}: {stage.method}",
                 model,
-                StreamObjective(
-                    model, terms, alignments=stage.alignments, afresh=bool(stage.afresh)
-                ),
+                StreamObjective(model, terms, alignments=stage.alignments),
                 training.scenes,
                 steps=count,
                 batch=max(1, training.batch // stage.alignments),
@@ -336,14 +324,6 @@ def carry_out(
     return network, curve
 
 
-def _start(name: str, training: Training) -> Network:
-    if name == TUTOR:
-        if training.tutor is None:
-            raise RecipeError("a network begins with the tutor, and there is none")
-        return copy.deepcopy(training.tutor).train()
-    return listeners.read_listener(name, training.listeners, training.clip_teacher.shape.window)
-
-
 def _check_alignments(number: int, alignments: int, network: Network) -> None:
     frames = network.shape.stride[1]
     if frames % alignments:
@@ -352,15 +332,14 @@ def _check_alignments(number: int, alignments: int, network: Network) -> None:
         )
 
 
-def _set_scenes(model: Normalised, stage: Stage, training: Training) -> None:
+def _dwell_on_hard(model: Normalised, stage: Stage, training: Training) -> None:
     """Lets the scenes of a stage hold what the network takes for the keyword as it begins."""
     scenes = training.scenes
     if isinstance(scenes, Composer):
         material, step = scenes.material, scenes.step
         scenes.dwell(hard_negatives(model, material, step, stage.hard, stage.hard_words))
-        scenes.last(stage.afresh or SCENE_STEPS)
-    elif stage.hard or stage.hard_words or stage.afresh:
-        raise RecipeError("hard negatives and short scenes need scenes that are composed anew")
+    elif stage.hard or stage.hard_words:
+        raise RecipeError("hard negatives need scenes that are composed afresh")
 
 
 def _term(content: Mapping[str, Any], network: Network, training: Training) -> Term:

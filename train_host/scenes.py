@@ -127,18 +127,13 @@ class Composer(Drawn):
         recordings = len(material.keyword[0])
         self.real_share = min(MOST_REAL, recordings / (recordings + ENOUGH_REAL))
         longer = material.window - WINDOW
-        self.longer = longer
-        self.last(SCENE_STEPS)
+        self.steps = SCENE_STEPS + 2 * longer
         self.fade_steps = FADE_STEPS + longer
         self.clip_frames = clip_frames(material.window, frames_per_step)
 
     def dwell(self, hard: Hard) -> None:
         """From now on so much of what is not the keyword is hard."""
         self.hard = hard
-
-    def last(self, steps: int) -> None:
-        """From now on a scene is so many steps long, and more for a phrase of over a second."""
-        self.steps = steps + 2 * self.longer
 
     def batch(self, size: int, keyword_share: float = 0.4) -> Batch:
         """A batch of `size` scenes, `keyword_share` of them with the keyword."""

@@ -22,7 +22,7 @@ from train_host.network import Network, load_checkpoint
 
 Array = npt.NDArray[np.float32]
 
-GATE = 0.55
+GATE = 0.6
 """Verifiers listen while the first network's probability is at least this."""
 STEPS = 14
 """A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""

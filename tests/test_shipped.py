@@ -18,10 +18,6 @@ def model() -> Model:
     return load_model(path)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the default model misses one of the five keywords",
-)
 def test_demonstration_finds_each_keyword_once_and_nothing_else(model: Model) -> None:
     pytest.importorskip("soundfile")
     items = demo.read_items(demo.TAPE.with_suffix(".csv"))

@@ -14,7 +14,8 @@ from train_host.features import FeatureStore
 from train_host.listening import detections
 from train_host.network import Network
 
-SMOOTHING_STEPS = 2
+SMOOTHING_STEPS = 3
+"""The detector takes the mean of so many steps (docs/decisions/0048-three-steps.md)."""
 REFRACTORY_S = 1.0
 REARM = 0.5
 """The detector is armed again below this share of the threshold."""

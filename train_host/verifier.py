@@ -1,7 +1,7 @@
 """Verifiers: the networks of a cascade that confirm what excites the first.
 
 A verifier begins with the last second or so from its initial state, see
-`device/cascade.py`. Recipes make them, `train_host/recipes/tutor-verifier.toml` the large one.
+`device/cascade.py`. The tutor serves as one, as it is.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from train_host.network import Network, load_checkpoint
 
 Array = npt.NDArray[np.float32]
 
-GATE = 0.6
+GATE = 0.55
 """Verifiers listen while the first network's probability is at least this."""
 STEPS = 14
 """A verifier begins with so many steps, 1.12 s: two more than its attention looks back."""
-WEIGHT = 4.0
-"""A verifier counts four times: it is larger and hears voices better than the first network."""
+WEIGHT = 8.0
+"""A verifier counts eight times: it is larger and hears voices better than the first network."""
 ALIGNMENTS = 2
 """It hears the stream so often, its steps 40 ms apart (docs/decisions/0046-alignments.md)."""
 

@@ -90,11 +90,6 @@ class Trace(NamedTuple):
     """(B, steps, 2)."""
     state: StreamState
 
-    def rows(self, count: int) -> Trace:
-        """That of the first `count` streams; `state` stays that of all."""
-        features, outputs, weights, logits, state = self
-        return Trace(features[:count], outputs[:count], weights[:count], logits[:count], state)
-
 
 class SeparableConvolution(nn.Module):
     """(B, bands, frames) -> (B, channels, steps)."""

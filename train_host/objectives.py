@@ -110,37 +110,32 @@ class Streams:
     """
 
     def __init__(self) -> None:
-        self.carried: dict[int, StreamState] = {}
-        self.size = 0
+        self.carried: dict[tuple[int, int], StreamState] = {}
         self.turn: tuple[Tensor, Tensor] | None = None
 
     def begin(self, batch: Batch) -> None:
         """Draws which scene of the batch before each row goes on from, and whether it does."""
-        before, self.size = self.size, len(batch.mel)
+        size = len(batch.mel)
+        sizes = {len(state.energies) for state in self.carried.values()}
         # Rows are shuffled, so that a scene follows any other.
-        runs_on = before == self.size
-        self.turn = (torch.randperm(before), torch.rand(before) < 0.5) if runs_on else None
+        self.turn = (torch.randperm(size), torch.rand(size) < 0.5) if sizes == {size} else None
 
-    def run(self, model: Streamed, batch: Batch, skipped: Sequence[int] = (0,)) -> Trace:
+    def run(self, model: Streamed, batch: Batch, skipped: int = 0) -> Trace:
         """The model's trace of the batch; its state is kept for the batch that follows.
 
-        The batch is heard once for each of `skipped`, the batches one below the other: so many
-        frames of each scene are left out at its beginning, less than a step, so that the steps
-        fall elsewhere; the last frame makes up for them.
+        `skipped`: so many frames of each scene are left out at its beginning, less than a
+        step, so that the steps fall elsewhere; the last frame makes up for them.
         """
-        state = model.initial_state(len(skipped) * self.size)
+        stream = id(model), skipped
+        state = model.initial_state(len(batch.mel))
         if self.turn is not None:
-            order, kept = self.turn
-            rows = torch.cat([order + number * self.size for number in range(len(skipped))])
-            state = _go_on(state, self.carried[id(model)], rows, kept.repeat(len(skipped)))
-        trace = model.trace(torch.cat([_later(batch.mel, frames) for frames in skipped]), state)
-        self.carried[id(model)] = StreamState(*(part.detach() for part in trace.state))
+            state = _go_on(state, self.carried[stream], *self.turn)
+        mel = batch.mel
+        if skipped:
+            mel = torch.cat([mel[:, skipped:], mel[:, -1:].expand(-1, skipped, -1)], dim=1)
+        trace = model.trace(mel, state)
+        self.carried[stream] = StreamState(*(part.detach() for part in trace.state))
         return trace
-
-
-def _later(mel: Tensor, frames: int) -> Tensor:
-    """(B, all frames, bands) without so many frames at the beginning; the last one fills up."""
-    return torch.cat([mel[:, frames:], mel[:, -1:].expand(-1, frames, -1)], dim=1)
 
 
 def _go_on(fresh: StreamState, carried: StreamState, order: Tensor, kept: Tensor) -> StreamState:
@@ -203,8 +198,8 @@ class StreamObjective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss. Raises RecipeError when a teacher's step is not as long as the student's."""
         self.streams.begin(batch)
-        heard = self.streams.run(self.model, batch, self.skipped)
-        student = heard.rows(len(batch.mel))
+        heard = [self.streams.run(self.model, batch, skipped) for skipped in self.skipped]
+        student = heard[0]
         with torch.no_grad():
             traces = {key: self.streams.run(t, batch) for key, t in self.teachers.items()}
         for trace in traces.values():
@@ -213,7 +208,7 @@ class StreamObjective(nn.Module):
                     f"the teacher takes {trace.logits.shape[1]} steps where the student takes "
                     f"{student.logits.shape[1]}; give both the same stride in time"
                 )
-        margins = margin_of(heard.logits).unflatten(0, (len(self.skipped), -1))
+        margins = torch.stack([margin_of(trace.logits) for trace in heard])
         loss = max_pooling_loss(margins, batch, self.mean_weight)
         for term in self.terms:
             loss = loss + term(batch, student, traces.get(id(term.streamed)))
